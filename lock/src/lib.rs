@@ -1,0 +1,1 @@
+//! The lock core: a pure state machine of ranges, owners, waiters and grace.

@@ -1,0 +1,1 @@
+//! MOUNT: the export table, who may use it, and the mount table.

@@ -1,0 +1,1 @@
+//! NLM and NSM: what lock clients say, as lock requests; what the core decides, as wire results.

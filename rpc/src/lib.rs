@@ -1,0 +1,1 @@
+//! ONC RPC and XDR as bytes and types: no sockets, no clock.

@@ -1,0 +1,1 @@
+//! Cleat, an NFSv3 server whose locks hold: everything that touches the world.

@@ -3,16 +3,16 @@
 import json
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import time
 from dataclasses import dataclass
 
-from .network import SERVER, lay_tap
+from .network import AGENT_PORT, SERVER, lay_tap
 from .report import CheckFailed, NoAnswer
 from .sandbox import ROOT
 
-AGENT_PORT = 7700
 BOOT_LIMIT_S = 60
 HERE = ROOT / "scripts" / "lab" / "guest"
 # Where the guest finds the files beside its init.
@@ -137,8 +137,9 @@ class Guest:
 
     def kill(self):
         """Ends the guest as a power cut would."""
-        os.killpg(self.process.pid, 9)
-        self.process.wait()
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
     def connect(self):
         return socket.create_connection((self.address, AGENT_PORT), timeout=1)

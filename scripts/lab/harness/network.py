@@ -3,6 +3,7 @@
 import subprocess
 
 SERVER = "10.77.0.1"
+AGENT_PORT = 7700
 
 
 def ip(words):
@@ -19,3 +20,9 @@ def lay_bridge():
 def lay_tap(name):
     ip(f"tuntap add {name} mode tap")
     ip(f"link set {name} master lab up")
+
+
+def capture(file):
+    """Records what crosses the bridge, apart from the lab's own commands, until the lab ends."""
+    words = ["tcpdump", "-i", "lab", "-s", "512", "-U", "-w", file, "not", "port", str(AGENT_PORT)]
+    subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

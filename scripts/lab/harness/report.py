@@ -4,6 +4,10 @@ import time
 from contextlib import contextmanager
 
 
+# A failing command may say the same of thousands of files.
+SHOWN_LINES = 12
+
+
 class CheckFailed(Exception):
     """A check found something other than what it expected."""
 
@@ -41,8 +45,11 @@ class Report:
 
     def fail(self, title, failure, seconds=0.0):
         self.failed += 1
-        reason = str(failure).replace("\n", "\n" + " " * 15)
-        print(f"FAIL {seconds:6.1f} s  {title}\n{' ' * 15}{reason}", flush=True)
+        print(f"FAIL {seconds:6.1f} s  {title}")
+        lines = str(failure).splitlines()
+        omitted = [f"({len(lines) - SHOWN_LINES} more lines)"] if len(lines) > SHOWN_LINES else []
+        for line in lines[:SHOWN_LINES] + omitted:
+            print(" " * 15 + line, flush=True)
 
     def close(self):
         print(f"{self.passed} passed, {self.failed} failed", flush=True)

@@ -16,15 +16,18 @@ ROOT = Path(__file__).resolve().parents[3]
 INSIDE = "CLEAT_LAB_DIR"
 
 
-def enter():
-    """Returns the lab's directory inside the sandbox; outside, runs the sandbox and exits."""
+def enter(keep):
+    """Returns the lab's directory inside the sandbox; outside, runs the sandbox and exits.
+
+    The directory outlives the lab where something failed, or where it is to be kept.
+    """
     if INSIDE in os.environ:
         arrange_mounts(Path(os.environ[INSIDE]))
         return Path(os.environ[INSIDE])
     require_privileges()
     directory = ROOT / "target" / "lab" / time.strftime(f"%Y%m%d-%H%M%S-{os.getpid()}")
     directory.mkdir(parents=True)
-    sys.exit(run(directory))
+    sys.exit(run(directory, keep))
 
 
 def require_privileges():
@@ -34,7 +37,7 @@ def require_privileges():
         sys.exit("lab: the guests need /dev/net/tun, which this machine lacks")
 
 
-def run(directory):
+def run(directory, keep):
     unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     inner = subprocess.Popen(
         ["setpriv", "--pdeathsig", "KILL", *unshare, "--", sys.executable, *sys.argv],
@@ -43,9 +46,9 @@ def run(directory):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: inner.kill())
     status = inner.wait()
-    if status == 0:
+    if status == 0 and not keep:
         shutil.rmtree(directory)
-        return 0
+        return status
     print(f"lab: logs are kept in {directory}", file=sys.stderr)
     return status if status > 0 else 128 - status
 

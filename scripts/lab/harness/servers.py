@@ -89,6 +89,7 @@ class Ganesha(Server):
         super().__init__(directory, exports)
         self.config = directory / "ganesha.conf"
         self.started_before = False
+        self.statd = None
         Path("/run/ganesha").mkdir(exist_ok=True)
         Path("/var/lib/nfs/ganesha").mkdir(exist_ok=True)
 
@@ -96,7 +97,7 @@ class Ganesha(Server):
         # Unlike Cleat, it would hold every first start in grace too, and refuse writes meanwhile.
         graceless = not self.started_before
         self.config.write_text(
-            f"NFS_CORE_PARAM {{ Protocols = 3; Bind_addr = {SERVER}; mount_path_pseudo = false; }}\n"
+            f"NFS_CORE_PARAM {{ Protocols = 3; mount_path_pseudo = false; }}\n"
             f"NFSv4 {{ Graceless = {graceless}; }}\n"
             + "".join(map(self.export, range(len(self.exports))))
         )
@@ -117,17 +118,29 @@ class Ganesha(Server):
         return ["ganesha.nfsd", "-F", "-f", str(self.config), "-L", log, "-p", pid_file]
 
     def start(self):
-        # What Debian's nfs-ganesha-lock.service does at each start: statd, which tells the clients.
-        subprocess.run(["rpc.statd", "--no-notify"], check=True)
+        if self.statd is None:
+            self.statd = subprocess.Popen(
+                ["rpc.statd", "--foreground", "--no-notify"], stderr=subprocess.DEVNULL
+            )
+        # It drops its monitor list when it starts: whoever is to be told must be told before.
+        subprocess.run(["sm-notify", "-f"], check=True)
         self.write_config()
         self.started_before = True
         super().start()
-        subprocess.run(["sm-notify", "-f"], check=True)
+
+    def stop(self):
+        status = super().stop()
+        self.statd.terminate()
+        self.statd.wait()
+        return status
 
     def is_ready(self):
-        words = ["rpcinfo", "-t", SERVER, "nlockmgr", "4"]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.run(words, **quiet, check=False).returncode == 0
+        return answers("status", "1") and answers("nlockmgr", "4")
+
+
+def answers(program, version):
+    words = ["rpcinfo", "-t", SERVER, program, version]
+    return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
 
 SERVERS = {"cleat": Cleat, "ganesha": Ganesha}

@@ -1,1 +1,5 @@
 //! Cleat, an NFSv3 server whose locks hold: everything that touches the world.
+
+pub mod exports;
+pub mod rpc_server;
+pub mod vfs;

@@ -107,6 +107,24 @@ pub enum Input {
     Tick,
 }
 
+impl Input {
+    /// The token of the reply that this input gets; `None` where it gets none.
+    #[must_use]
+    pub fn token(&self) -> Option<Token> {
+        match self {
+            Input::Lock(request) => Some(request.token),
+            Input::Test { token, .. }
+            | Input::Unlock { token, .. }
+            | Input::Cancel { token, .. }
+            | Input::FreeAll { token, .. }
+            | Input::ClientRestarted { token, .. }
+            | Input::ForgetClient { token, .. }
+            | Input::EndGrace { token } => Some(*token),
+            Input::GrantOutcome { .. } | Input::Tick => None,
+        }
+    }
+}
+
 /// A request for a lock.
 #[derive(Clone, Debug)]
 pub struct LockRequest {

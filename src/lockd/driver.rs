@@ -5,19 +5,19 @@
 //! to a client that is not on record, and a busy server pays for one write per batch.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cleat_lock::{
-    Config, Core, Effect, Grant, GraceEnd, GraceEvent, Input, LockId, Outcome, Record, RecordOp,
+    Config, Core, Effect, GraceEnd, GraceEvent, Grant, Input, LockId, Outcome, Record, RecordOp,
     Token, WaiterId,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::store::Store;
 
@@ -99,7 +99,8 @@ impl Lockd {
     ) -> std::io::Result<(Self, Thread)> {
         let (messages, inbox) = channel();
         let clock = Clock::new();
-        let config = Config { hash_seed: uuid::Uuid::new_v4().as_u64_pair().0, ..Config::default() };
+        let config =
+            Config { hash_seed: uuid::Uuid::new_v4().as_u64_pair().0, ..Config::default() };
         let now_ms = clock.now_ms();
         let core = Core::restore(config, now_ms, records, settings.grace_ms, settings.exact);
         let driver = Driver {
@@ -284,11 +285,12 @@ fn log_grace(event: GraceEvent, now_ms: u64) {
             let seconds = until_ms.saturating_sub(now_ms).div_ceil(1000);
             let early = if exact { "or as soon as all are back" } else { "in any case" };
             info!(
-                locks, clients,
+                locks,
+                clients,
                 "grace opened: waiting for the locks on record, {seconds} s at most, {early}"
             );
         }
-        GraceEvent::Progress { reclaimed, left } => info!(reclaimed, left, "grace goes on"),
+        GraceEvent::Progress { reclaimed, left } => debug!(reclaimed, left, "grace goes on"),
         GraceEvent::Closed { why, reclaimed, dropped } => {
             let why = match why {
                 GraceEnd::AllSettled => "every lock on record was reclaimed or released",
@@ -296,7 +298,10 @@ fn log_grace(event: GraceEvent, now_ms: u64) {
                 GraceEnd::Ordered => "an administrator ended it",
             };
             if dropped > 0 {
-                warn!(reclaimed, dropped, "grace closed: {why}; locks nobody reclaimed are dropped");
+                warn!(
+                    reclaimed,
+                    dropped, "grace closed: {why}; locks nobody reclaimed are dropped"
+                );
             } else {
                 info!(reclaimed, "grace closed: {why}");
             }

@@ -12,7 +12,6 @@ use rocksdb::{
     ColumnFamily, DB, DBRecoveryMode, IteratorMode, LogLevel, Options, WriteBatch, WriteOptions,
 };
 
-use crate::vfs::local::{HandleTable, TableError};
 pub use identity::Identity;
 
 /// The format of the records. A store of a higher one is refused.
@@ -27,10 +26,14 @@ const HANDLES: &str = "handles";
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has the state directory.
-    #[error("state directory {0} is in use by another server{1}; stop that one, or give this one its own with --state-dir")]
+    #[error(
+        "state directory {0} is in use by another server{1}; stop that one, or give this one its own with --state-dir"
+    )]
     Busy(PathBuf, String),
     /// The store was written by a newer Cleat.
-    #[error("state directory {path} is of format {found} and this version knows up to {FORMAT}: run the version that wrote it, or give another directory with --state-dir")]
+    #[error(
+        "state directory {path} is of format {found} and this version knows up to {FORMAT}: run the version that wrote it, or give another directory with --state-dir"
+    )]
     Newer {
         /// The state directory.
         path: PathBuf,
@@ -38,7 +41,9 @@ pub enum StoreError {
         found: u32,
     },
     /// Something in the store is not what was written.
-    #[error("state directory {path} is damaged ({what}); nothing was changed in it: restore it, or move it away to start without the locks on record")]
+    #[error(
+        "state directory {path} is damaged ({what}); nothing was changed in it: restore it, or move it away to start without the locks on record"
+    )]
     Damaged {
         /// The state directory.
         path: PathBuf,
@@ -64,8 +69,10 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the state directory, or makes it where there is none.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
+    /// Opens the state directory, or makes it where there is none, and returns it with every
+    /// record, in the order of its key. All of it is read before anything is opened for writing,
+    /// so what is newer or damaged is left as it was found.
+    pub fn open(path: &Path) -> Result<(Self, Vec<Record>), StoreError> {
         let lock = directory::lock(path)?;
         let failed = |error: std::io::Error| StoreError::Failed {
             path: path.to_owned(),
@@ -81,9 +88,10 @@ impl Store {
             directory::sync(path).map_err(failed)?;
         }
         check_format(path, &home)?;
+        let records = read_through(path, &home)?;
         let db = DB::open_cf(&options(false), &home, [LOCKS, HANDLES])
             .map_err(|error| translate(path, &error))?;
-        Ok(Self { db, path: path.to_owned(), _lock: lock })
+        Ok((Self { db, path: path.to_owned(), _lock: lock }, records))
     }
 
     /// Writes all of `ops` or none. They survive the death of this process; with `sync`, that of
@@ -98,18 +106,6 @@ impl Store {
             }
         }
         self.write(batch, sync)
-    }
-
-    /// Every record, in the order of its key.
-    pub fn records(&self) -> Result<Vec<Record>, StoreError> {
-        let mut records = Vec::new();
-        for item in self.db.iterator_cf(self.family(LOCKS), IteratorMode::Start) {
-            let (key, value) = item.map_err(|error| translate(&self.path, &error))?;
-            let record = Record::decode(&key, &value)
-                .map_err(|error| self.damaged(format!("a lock record: {error}")))?;
-            records.push(record);
-        }
-        Ok(records)
     }
 
     fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), StoreError> {
@@ -134,20 +130,6 @@ impl Store {
 
     fn family(&self, name: &str) -> &ColumnFamily {
         self.db.cf_handle(name).expect("opened with every family")
-    }
-}
-
-impl HandleTable for Store {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
-        self.db.get_cf(self.family(HANDLES), key).map_err(|error| TableError(error.to_string()))
-    }
-
-    fn commit(&self, puts: &[(&[u8], &[u8])], deletes: &[&[u8]]) -> Result<(), TableError> {
-        let handles = self.family(HANDLES);
-        let mut batch = WriteBatch::default();
-        puts.iter().for_each(|(key, value)| batch.put_cf(handles, key, value));
-        deletes.iter().for_each(|key| batch.delete_cf(handles, key));
-        self.write(batch, false).map_err(|error| TableError(error.to_string()))
     }
 }
 
@@ -184,6 +166,27 @@ fn check_format(path: &Path, home: &Path) -> Result<(), StoreError> {
         1..=FORMAT => Ok(()),
         found => Err(StoreError::Newer { path: path.to_owned(), found }),
     }
+}
+
+/// Reads everything there is, and returns the lock records.
+fn read_through(path: &Path, home: &Path) -> Result<Vec<Record>, StoreError> {
+    let failed = |error| translate(path, &error);
+    let db = DB::open_cf_for_read_only(&options(false), home, [LOCKS, HANDLES], false)
+        .map_err(failed)?;
+    let family = |name| db.cf_handle(name).expect("opened with every family");
+    for item in db.iterator_cf(family(HANDLES), IteratorMode::Start) {
+        item.map_err(failed)?;
+    }
+    let mut records = Vec::new();
+    for item in db.iterator_cf(family(LOCKS), IteratorMode::Start) {
+        let (key, value) = item.map_err(failed)?;
+        let record = Record::decode(&key, &value).map_err(|error| StoreError::Damaged {
+            path: path.to_owned(),
+            what: format!("a lock record: {error}"),
+        })?;
+        records.push(record);
+    }
+    Ok(records)
 }
 
 fn translate(path: &Path, error: &rocksdb::Error) -> StoreError {

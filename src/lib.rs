@@ -2,6 +2,8 @@
 
 pub mod exports;
 pub mod lockd;
+pub mod mountd;
+pub mod nfs;
 pub mod rpc_client;
 pub mod rpc_server;
 pub mod store;

@@ -6,5 +6,6 @@ pub mod mountd;
 pub mod nfs;
 pub mod rpc_client;
 pub mod rpc_server;
+pub mod statd;
 pub mod store;
 pub mod vfs;

@@ -52,7 +52,10 @@ pub enum CallError {
     /// Nothing answered in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
-    /// The network refused.
+    /// There is no way to the client, or nothing listens there: it did not get the call.
+    #[error("{0}")]
+    NotConnected(io::Error),
+    /// The network failed after the call was sent.
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The answer was no results.
@@ -104,8 +107,9 @@ async fn over_udp(
     xid: u32,
     message: &[u8],
 ) -> Result<Bytes, CallError> {
-    let socket = UdpSocket::bind(SocketAddr::new(from, 0)).await?;
-    socket.connect(to).await?;
+    let socket =
+        UdpSocket::bind(SocketAddr::new(from, 0)).await.map_err(CallError::NotConnected)?;
+    socket.connect(to).await.map_err(CallError::NotConnected)?;
     let mut buffer = vec![0; REPLY_BYTES_MAX];
     let mut wait = RESEND;
     loop {
@@ -127,8 +131,8 @@ async fn over_tcp(
     message: &[u8],
 ) -> Result<Bytes, CallError> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.bind(SocketAddr::new(from, 0))?;
-    let mut stream = socket.connect(to).await?;
+    socket.bind(SocketAddr::new(from, 0)).map_err(CallError::NotConnected)?;
+    let mut stream = socket.connect(to).await.map_err(CallError::NotConnected)?;
     let record = [&mark(message.len())[..], message].concat();
     stream.write_all(&record).await?;
     let mut assembler = Assembler::new(REPLY_BYTES_MAX);

@@ -2,6 +2,10 @@
 
 pub mod config;
 pub mod exports;
+pub mod lockd;
 pub mod mountd;
+pub mod nfs;
+pub mod rpc_client;
 pub mod rpc_server;
+pub mod store;
 pub mod vfs;

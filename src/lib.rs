@@ -1,5 +1,6 @@
 //! Cleat, an NFSv3 server whose locks hold: everything that touches the world.
 
+pub mod config;
 pub mod exports;
 pub mod lockd;
 pub mod mountd;

@@ -4,7 +4,7 @@
 #![allow(missing_docs)]
 
 #[path = "oracle/nlm4_generated.rs"]
-#[allow(clippy::all, clippy::too_many_lines, non_camel_case_types, unused)]
+#[allow(clippy::all, clippy::cast_possible_truncation, non_camel_case_types, unused)]
 mod oracle;
 
 use cleat_nlm::nsm::{Name, StatRes, StateChange};

@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::driver::{Event, Lockd};
 use super::transport;
-use crate::rpc_client::{self, CallError, Procedure};
+use crate::rpc_client::{self, CallError, Procedure, Resend};
 
 /// How long a client's rpcbind may take to tell a port.
 const FIND_PORT: Duration = Duration::from_secs(5);
@@ -165,7 +165,11 @@ async fn call(
     let patience = Duration::from_millis(timeout_ms);
     let procedure =
         Procedure { program: PROGRAM, version: route.version, number: procedure::GRANTED };
-    let answer = rpc_client::call(client_route(route), port, procedure, &arguments, patience).await;
+    // The sender must know of each datagram: a client that took its lock from the first refuses
+    // the second.
+    let resend = Resend::Never;
+    let answer =
+        rpc_client::call(client_route(route), port, procedure, &arguments, resend, patience).await;
     let failure = match answer {
         Ok(results) => match Reader::new(&results).get::<Res<'_>>() {
             Ok(result) => return granted::Event::Answered { ticket, stat: result.stat },

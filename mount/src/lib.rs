@@ -1,17 +1,14 @@
 //! MOUNT: the export table, who may use it, and the mount table. No I/O.
 
-/// Whom the server acts as for a call: the caller after squashing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Identity {
-    /// The user.
-    pub uid: u32,
-    /// The group.
-    pub gid: u32,
-    /// The supplementary groups, at most 16 (RFC 5531 appendix A).
-    pub gids: Vec<u32>,
-}
+pub mod client;
+pub mod export;
+pub mod identity;
+pub mod mount_table;
+pub mod options;
+pub mod wire;
 
-impl Identity {
-    /// The server's own hand, for what no caller asked for.
-    pub const ROOT: Self = Self { uid: 0, gid: 0, gids: Vec::new() };
-}
+pub use client::{ClientRule, Who};
+pub use export::{Access, Denied, Export, ExportTable};
+pub use identity::Identity;
+pub use mount_table::MountTable;
+pub use options::{Options, Squash};

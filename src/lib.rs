@@ -1,1 +1,12 @@
 //! Cleat, an NFSv3 server whose locks hold: everything that touches the world.
+
+pub mod config;
+pub mod exports;
+pub mod lockd;
+pub mod mountd;
+pub mod nfs;
+pub mod rpc_client;
+pub mod rpc_server;
+pub mod statd;
+pub mod store;
+pub mod vfs;

@@ -1,0 +1,67 @@
+//! What an operator may set about the core.
+
+/// Settings of a core; fixed for its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Bounds on what the table holds.
+    pub limits: Limits,
+    /// Keep recorded waiters over a restart, in their order. Else they are deleted at the first
+    /// step and their clients have to ask again. Default true.
+    pub keep_waiters: bool,
+    /// Makes the places of names in the core's hash tables unpredictable for clients. Give it a
+    /// random number per start: no order and no outcome depends on it. Default 0.
+    pub hash_seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { limits: Limits::default(), keep_waiters: true, hash_seed: 0 }
+    }
+}
+
+/// Bounds, each a count. A request that would pass one is refused and changes nothing. Only what a
+/// client held before is never refused: a reclaim of a recorded lock, and the roll-back of a grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Locks on one file, counted by piece. Default 1,000,000.
+    pub locks_per_file: u64,
+    /// Locks of one client, counted by piece. Default 1,000,000.
+    pub locks_per_client: u64,
+    /// Locks in the table, counted by piece. Default 10,000,000.
+    pub locks_total: u64,
+    /// Requests waiting on one file. Default 10,000.
+    pub waiters_per_file: u64,
+    /// Requests waiting for one client. Default 10,000.
+    pub waiters_per_client: u64,
+    /// Clients known at the same time. Default 100,000.
+    pub clients: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            locks_per_file: 1_000_000,
+            locks_per_client: 1_000_000,
+            locks_total: 10_000_000,
+            waiters_per_file: 10_000,
+            waiters_per_client: 10_000,
+            clients: 100_000,
+        }
+    }
+}
+
+impl Limits {
+    /// A profile for small machines: 1,000 locks a file, 10,000 a client, 100,000 in all, 1,000
+    /// waiters a file and a client, 1,000 clients.
+    #[must_use]
+    pub fn conservative() -> Self {
+        Limits {
+            locks_per_file: 1_000,
+            locks_per_client: 10_000,
+            locks_total: 100_000,
+            waiters_per_file: 1_000,
+            waiters_per_client: 1_000,
+            clients: 1_000,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What the core wants done: records made durable, replies, callbacks, and lines for the log.
+
+use std::sync::Arc;
+
+use crate::error::{Limit, LockError};
+use crate::record::RecordOp;
+use crate::types::{FileId, Mode, Owner, Range, Token, WaiterId};
+
+/// One thing to do. The driver makes every [`Effect::Persist`] of a step durable *before* it acts on
+/// any other effect of that step: nothing is said to a client that is not on record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Change the table of records.
+    Persist(RecordOp),
+    /// Answer a request.
+    Reply {
+        /// Which request.
+        token: Token,
+        /// The answer.
+        outcome: Outcome,
+    },
+    /// Tell a waiter it has its lock, again and again until it answers
+    /// ([`Input::GrantOutcome`](crate::Input::GrantOutcome)) or until [`Effect::GrantOver`].
+    Grant(Grant),
+    /// Stop telling it: it acknowledged otherwise, unlocked, or is gone.
+    GrantOver {
+        /// Which grant.
+        waiter: WaiterId,
+    },
+    /// A client with a contact is on record from now on: watch it, and notify it after a restart.
+    Monitor {
+        /// Which client.
+        client_id: Arc<str>,
+    },
+    /// The client's record is dropped.
+    Unmonitor {
+        /// Which client.
+        client_id: Arc<str>,
+    },
+    /// News of the grace window, for the log.
+    Grace(GraceEvent),
+}
+
+/// A lock handed to a waiter. It is held from this moment, acknowledged or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Names the grant.
+    pub waiter: WaiterId,
+    /// Who waited.
+    pub owner: Owner,
+    /// Which file.
+    pub file: FileId,
+    /// The range as requested, never as merged.
+    pub range: Range,
+    /// The mode as requested.
+    pub mode: Mode,
+    /// How to call back: from the latest request.
+    pub context: Arc<[u8]>,
+}
+
+/// The answer to a request. Refusals carry their facts; [`Outcome::error`] gives them as an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The owner holds the lock.
+    Granted,
+    /// The request waits; a grant follows when its turn comes.
+    Blocked,
+    /// An unlock, cancel, release or order was carried out.
+    Done,
+    /// A test found nothing in the way.
+    Free,
+    /// Somebody is in the way.
+    Conflict(Conflict),
+    /// Only reclaims are admitted now.
+    Grace {
+        /// Milliseconds until the window closes at the latest.
+        left_ms: u64,
+    },
+    /// Waiting would close a cycle.
+    Deadlock {
+        /// The owners, each waiting for the next and the last for the first; the refused one first.
+        cycle: Vec<Owner>,
+    },
+    /// A limit is reached and nothing was changed.
+    Limit {
+        /// Which limit.
+        which: Limit,
+        /// The count before the request.
+        current: u64,
+        /// The limit.
+        maximum: u64,
+    },
+    /// What the request named is not there.
+    NotFound,
+    /// A cancel came too late: the owner holds the lock, and keeps it.
+    AlreadyHeld,
+    /// A reclaim of something not on record, with no grace window open to admit it.
+    ReclaimRefused,
+    /// The client cannot be forgotten: it holds or awaits something.
+    StillHolds,
+}
+
+impl Outcome {
+    /// The refusal as an error with its facts; `None` where the outcome is no refusal.
+    #[must_use]
+    pub fn error(&self) -> Option<LockError> {
+        match self {
+            Outcome::Conflict(conflict) => Some(LockError::Conflict {
+                owner_id: Arc::clone(&conflict.owner.owner_id),
+                offset: conflict.range.offset(),
+                length: conflict.range.length(),
+                exclusive: conflict.mode == Mode::Exclusive,
+            }),
+            Outcome::Grace { left_ms } => Some(LockError::GracePeriod { left_ms: *left_ms }),
+            Outcome::Deadlock { cycle } => Some(LockError::Deadlock {
+                cycle: cycle.iter().map(|owner| Arc::clone(&owner.owner_id)).collect(),
+            }),
+            &Outcome::Limit { which, current, maximum } => {
+                Some(LockError::LimitExceeded { which, current, maximum })
+            }
+            Outcome::NotFound | Outcome::ReclaimRefused => Some(LockError::NotFound),
+            Outcome::Granted
+            | Outcome::Blocked
+            | Outcome::Done
+            | Outcome::Free
+            | Outcome::AlreadyHeld
+            | Outcome::StillHolds => None,
+        }
+    }
+}
+
+/// Who is in the way: a holder, or (for a request that would overtake) one who waits in front.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The other owner.
+    pub owner: Owner,
+    /// Its whole range, which may be wider than the one asked for.
+    pub range: Range,
+    /// Its mode.
+    pub mode: Mode,
+}
+
+/// News of the grace window. All numbers count recorded locks, by piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GraceEvent {
+    /// The table was restored with locks on record and the window is open.
+    Opened {
+        /// Locks that wait to be reclaimed.
+        locks: u64,
+        /// Clients that hold them.
+        clients: u64,
+        /// When it closes at the latest, on the core's clock.
+        until_ms: u64,
+        /// Whether the table is exact, so that the window may close early.
+        exact: bool,
+    },
+    /// A recorded lock was reclaimed or released.
+    Progress {
+        /// Reclaims of recorded locks granted so far.
+        reclaimed: u64,
+        /// Locks still waited for.
+        left: u64,
+    },
+    /// The window is closed.
+    Closed {
+        /// Why.
+        why: GraceEnd,
+        /// Reclaims of recorded locks granted.
+        reclaimed: u64,
+        /// Locks nobody reclaimed: dropped now.
+        dropped: u64,
+    },
+}
+
+/// Why a grace window closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GraceEnd {
+    /// Every recorded lock was reclaimed or released.
+    AllSettled,
+    /// Its time was over.
+    Deadline,
+    /// Somebody ordered it.
+    Ordered,
+}

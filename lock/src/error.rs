@@ -1,0 +1,114 @@
+//! The facts of every refusal, as fields. A leaf: it imports nothing of ours, so all may import it.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Which bound a request would have passed. Units: each counts things, not bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Limit {
+    /// Locks on one file.
+    LocksPerFile,
+    /// Locks of one client.
+    LocksPerClient,
+    /// Locks in the whole table.
+    LocksTotal,
+    /// Requests waiting on one file.
+    WaitersPerFile,
+    /// Requests waiting for one client.
+    WaitersPerClient,
+    /// Clients known at the same time.
+    Clients,
+}
+
+impl Limit {
+    /// The name under which the configuration and the log know this limit.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Limit::LocksPerFile => "locks_per_file",
+            Limit::LocksPerClient => "locks_per_client",
+            Limit::LocksTotal => "locks_total",
+            Limit::WaitersPerFile => "waiters_per_file",
+            Limit::WaitersPerClient => "waiters_per_client",
+            Limit::Clients => "clients",
+        }
+    }
+}
+
+/// Why a request got no lock, for a log line or for an administrator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockError {
+    /// Another owner holds, or waits in front for, a range that conflicts.
+    Conflict {
+        /// Who.
+        owner_id: Arc<str>,
+        /// First byte of that owner's range.
+        offset: u64,
+        /// Its length in bytes, 0 = to the end of the file.
+        length: u64,
+        /// Whether that range is exclusive.
+        exclusive: bool,
+    },
+    /// Waiting would close this cycle: each owner waits for the next, the last for the first.
+    Deadlock {
+        /// Owner ids, the refused one first.
+        cycle: Vec<Arc<str>>,
+    },
+    /// Only reclaims are admitted for now.
+    GracePeriod {
+        /// Milliseconds until the window closes at the latest.
+        left_ms: u64,
+    },
+    /// A bound is reached; nothing was changed.
+    LimitExceeded {
+        /// Which bound.
+        which: Limit,
+        /// The count before the request.
+        current: u64,
+        /// The bound.
+        maximum: u64,
+    },
+    /// The owner holds no such lock.
+    NotFound,
+    /// No further connection is taken.
+    ConnectionLimit {
+        /// Connections now.
+        current: u64,
+        /// The bound.
+        maximum: u64,
+    },
+    /// The record could not be made durable.
+    Store {
+        /// What the store said.
+        text: String,
+    },
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LockError::Conflict { owner_id, offset, length, exclusive } => {
+                let mode = if *exclusive { "exclusive" } else { "shared" };
+                write!(f, "conflict: {owner_id} has {mode} offset {offset} length {length}")
+            }
+            LockError::Deadlock { cycle } => {
+                f.write_str("deadlock: ")?;
+                for owner_id in cycle {
+                    write!(f, "{owner_id} waits for ")?;
+                }
+                f.write_str(cycle.first().map_or("itself", |first| first))
+            }
+            LockError::GracePeriod { left_ms } => write!(f, "grace period: {left_ms} ms left"),
+            LockError::LimitExceeded { which, current, maximum } => {
+                write!(f, "limit exceeded: {} is {current} of {maximum}", which.name())
+            }
+            LockError::NotFound => f.write_str("lock not found"),
+            LockError::ConnectionLimit { current, maximum } => {
+                write!(f, "connection limit reached: {current} of {maximum}")
+            }
+            LockError::Store { text } => write!(f, "store failure: {text}"),
+        }
+    }
+}
+
+impl std::error::Error for LockError {}

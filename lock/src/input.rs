@@ -1,0 +1,175 @@
+//! What a driver tells the core: requests, answers to callbacks, and the passing of time.
+
+use std::sync::Arc;
+
+use crate::types::{FileId, LockId, Mode, Owner, Range, Token, WaiterId};
+
+/// One step's input. Every variant with a `token` is answered by exactly one
+/// [`Effect::Reply`](crate::Effect::Reply) in the same step.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Would this lock be granted? Looks at held locks only, not at who waits.
+    ///
+    /// Outcomes: `Free`, `Conflict`, `Grace`.
+    Test {
+        /// Names the reply.
+        token: Token,
+        /// Who asks; its own locks do not count.
+        owner: Owner,
+        /// Which file.
+        file: FileId,
+        /// Which bytes.
+        range: Range,
+        /// In which mode.
+        mode: Mode,
+    },
+    /// Take, extend, upgrade, downgrade or reclaim a lock.
+    ///
+    /// Outcomes: `Granted`, `Blocked`, `Conflict`, `Grace`, `Deadlock`, `Limit`, `ReclaimRefused`.
+    Lock(LockRequest),
+    /// Give up whatever the owner holds in the range, and whatever it waits for there.
+    ///
+    /// Outcomes: `Done` (also where nothing was held), `Limit` where cutting a lock in two would
+    /// pass a limit. Served in grace.
+    Unlock {
+        /// Names the reply.
+        token: Token,
+        /// A fresh id, for the pieces a lock may be cut into.
+        id: LockId,
+        /// Whose locks.
+        owner: Owner,
+        /// Which file.
+        file: FileId,
+        /// Which bytes.
+        range: Range,
+    },
+    /// Stop waiting. Matches owner, range and mode.
+    ///
+    /// Outcomes: `Done` (also where nobody waits), `AlreadyHeld` where the owner holds the lock
+    /// already: nothing is unlocked then. Served in grace.
+    Cancel {
+        /// Names the reply.
+        token: Token,
+        /// Whose request.
+        owner: Owner,
+        /// Which file.
+        file: FileId,
+        /// Exactly the range of the request.
+        range: Range,
+        /// Exactly the mode of the request.
+        mode: Mode,
+    },
+    /// Release everything of a client, locks and waiters (NLM_FREE_ALL, an administrator's clear).
+    ///
+    /// Outcome: `Done`.
+    FreeAll {
+        /// Names the reply.
+        token: Token,
+        /// Whose.
+        client_id: Arc<str>,
+    },
+    /// A client says it restarted (SM_NOTIFY): release what it took under any other incarnation,
+    /// forget its waiters likewise.
+    ///
+    /// Outcome: `Done`.
+    ClientRestarted {
+        /// Names the reply.
+        token: Token,
+        /// Which client.
+        client_id: Arc<str>,
+        /// Its state number from now on.
+        incarnation: u32,
+    },
+    /// The client need not be known any more: drop its record, if it holds and awaits nothing.
+    ///
+    /// Outcomes: `Done`, `StillHolds`, `NotFound`.
+    ForgetClient {
+        /// Names the reply.
+        token: Token,
+        /// Which client.
+        client_id: Arc<str>,
+    },
+    /// What became of an [`Effect::Grant`](crate::Effect::Grant). Ignored where that grant is over.
+    GrantOutcome {
+        /// Which grant.
+        waiter: WaiterId,
+        /// The client's answer.
+        outcome: GrantAck,
+    },
+    /// Close the grace window now (an administrator's order).
+    ///
+    /// Outcomes: `Done`, `NotFound` where no window is open.
+    EndGrace {
+        /// Names the reply.
+        token: Token,
+    },
+    /// Time passed and nothing else: see [`Core::next_deadline`](crate::Core::next_deadline).
+    Tick,
+}
+
+impl Input {
+    /// The token of the reply that this input gets; `None` where it gets none.
+    #[must_use]
+    pub fn token(&self) -> Option<Token> {
+        match self {
+            Input::Lock(request) => Some(request.token),
+            Input::Test { token, .. }
+            | Input::Unlock { token, .. }
+            | Input::Cancel { token, .. }
+            | Input::FreeAll { token, .. }
+            | Input::ClientRestarted { token, .. }
+            | Input::ForgetClient { token, .. }
+            | Input::EndGrace { token } => Some(*token),
+            Input::GrantOutcome { .. } | Input::Tick => None,
+        }
+    }
+}
+
+/// A request for a lock.
+#[derive(Clone, Debug)]
+pub struct LockRequest {
+    /// Names the reply.
+    pub token: Token,
+    /// A fresh id for the lock and for the pieces it may cut others into. Unused where the request
+    /// turns out to be a repetition.
+    pub id: LockId,
+    /// Who asks.
+    pub owner: Owner,
+    /// Which file.
+    pub file: FileId,
+    /// Which bytes.
+    pub range: Range,
+    /// In which mode.
+    pub mode: Mode,
+    /// Wait where it cannot be had at once; `None` = answer `Conflict`. A reclaim never waits.
+    pub wait: Option<Wait>,
+    /// The client held this lock before this server restarted.
+    pub reclaim: bool,
+    /// The client's own state number (NSM state): locks taken under another one die with
+    /// [`Input::ClientRestarted`].
+    pub incarnation: u32,
+    /// How to reach the client after a restart, opaque: kept in the client's record, which is
+    /// persisted when new or changed. Empty = register nothing (an unmonitored lock).
+    pub contact: Arc<[u8]>,
+}
+
+/// How a request waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// How to call back, opaque; comes with the grant. A re-sent request replaces it.
+    pub context: Arc<[u8]>,
+    /// When the waiter is forgotten unless its request is sent again, on the core's clock;
+    /// 0 = never.
+    pub expires_ms: u64,
+    /// Refuse with `Deadlock` rather than wait in a cycle. flock(2) callers do not expect that.
+    pub find_deadlock: bool,
+}
+
+/// The client's answer to a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantAck {
+    /// It has the lock.
+    Accepted,
+    /// It does not want it any more: the grant is rolled back and the next waiter served.
+    Refused,
+}

@@ -1,0 +1,272 @@
+//! Whom to tell by SM_NOTIFY that this server restarted, from which addresses, and when.
+//!
+//! Clients reclaim only after they were told, and only a call from the address that they mounted
+//! tells them: so every recorded client is called from each address of ours that it used. Each
+//! call is repeated until it is answered or [`GIVE_UP_MS`] have passed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use cleat_rpc::Writer;
+
+use crate::contact::Contact;
+use crate::nsm::StateChange;
+use crate::owner::Transport;
+
+/// How long a client is tried, in milliseconds: 15 minutes, as Linux's sm-notify does.
+pub const GIVE_UP_MS: u64 = 15 * 60 * 1000;
+
+/// The time from the first attempt to the second, in milliseconds; it doubles with each further.
+pub const RETRY_MS_MIN: u64 = 2_000;
+
+/// The longest time between two attempts, in milliseconds.
+pub const RETRY_MS_MAX: u64 = 60_000;
+
+/// How long one attempt may take, in milliseconds, the question to the client's rpcbind included.
+pub const TIMEOUT_MS: u64 = 5_000;
+
+/// How many attempts may be under way at one time.
+pub const IN_FLIGHT_MAX: usize = 256;
+
+/// Names one call of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NoticeId(usize);
+
+/// What a driver tells a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The end of [`Action::Call`]: the client's status monitor answered.
+    Answered(NoticeId),
+    /// The end of [`Action::Call`]: no port was found, no connection made, or no reply came.
+    Failed(NoticeId),
+    /// Time passed and nothing else.
+    Tick,
+}
+
+/// What a plan wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Ask `client`'s rpcbind for the port of its status monitor and call SM_NOTIFY there, all
+    /// from the address `local`. Ends in [`Event::Answered`] or [`Event::Failed`].
+    Call {
+        /// Names the call.
+        id: NoticeId,
+        /// Whom to call.
+        client: IpAddr,
+        /// The address of ours to call from.
+        local: IpAddr,
+        /// How.
+        transport: Transport,
+        /// The arguments' XDR.
+        arguments: Bytes,
+        /// How long to wait.
+        timeout_ms: u64,
+    },
+    /// All calls to a client have ended.
+    Settled {
+        /// The client, as the lock core knows it.
+        client_id: String,
+        /// Whether its status monitor answered any of them: it is alive and was told.
+        answered: bool,
+    },
+}
+
+/// The SM_NOTIFY calls of one start.
+#[derive(Debug)]
+pub struct NotifyPlan {
+    state: i32,
+    give_up_ms: u64,
+    notices: Vec<Notice>,
+    due: BTreeSet<(u64, usize)>,
+    in_flight: usize,
+    clients: BTreeMap<String, Progress>,
+}
+
+#[derive(Debug)]
+struct Notice {
+    client_id: String,
+    client: IpAddr,
+    local: IpAddr,
+    transport: Transport,
+    name: Vec<u8>,
+    attempt: u32,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Due,
+    InFlight { started_ms: u64 },
+    Ended,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    open: usize,
+    answered: bool,
+}
+
+const fn retry_ms(attempt: u32) -> u64 {
+    let doublings = attempt.saturating_sub(1);
+    let doublings = if doublings > 16 { 16 } else { doublings };
+    let retry_ms = RETRY_MS_MIN << doublings;
+    if retry_ms < RETRY_MS_MAX { retry_ms } else { RETRY_MS_MAX }
+}
+
+impl NotifyPlan {
+    /// The plan of a start at `now_ms` with the NSM state `state`. A client knows us by the name
+    /// that its contact has, or by one of `host_names` where it mounted us by name: it is told
+    /// under each, because its status monitor compares, and one that it does not know does no
+    /// harm.
+    #[must_use]
+    pub fn new<'a>(
+        now_ms: u64,
+        state: i32,
+        contacts: impl IntoIterator<Item = &'a Contact>,
+        host_names: &[Vec<u8>],
+    ) -> Self {
+        let mut plan = Self {
+            state,
+            give_up_ms: now_ms.saturating_add(GIVE_UP_MS),
+            notices: Vec::new(),
+            due: BTreeSet::new(),
+            in_flight: 0,
+            clients: BTreeMap::new(),
+        };
+        let mut seen = BTreeSet::new();
+        for contact in contacts {
+            for server in &contact.servers {
+                for name in std::iter::once(&server.name).chain(host_names) {
+                    if seen.insert((contact.client_id(), server.address, name.clone())) {
+                        plan.add(now_ms, contact, server.address, server.transport, name);
+                    }
+                }
+            }
+        }
+        plan
+    }
+
+    fn add(
+        &mut self,
+        now_ms: u64,
+        contact: &Contact,
+        local: IpAddr,
+        transport: Transport,
+        name: &[u8],
+    ) {
+        let client_id = contact.client_id();
+        self.clients.entry(client_id.clone()).or_default().open += 1;
+        self.due.insert((now_ms, self.notices.len()));
+        self.notices.push(Notice {
+            client_id,
+            client: contact.client,
+            local,
+            transport,
+            name: name.to_vec(),
+            attempt: 0,
+            state: State::Due,
+        });
+    }
+
+    /// Takes one event at `now_ms` and appends what is to be done.
+    pub fn step(&mut self, now_ms: u64, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::Answered(id) => {
+                if self.landed(id).is_some() {
+                    self.end(id, true, actions);
+                }
+            }
+            Event::Failed(id) => self.failed(now_ms, id, actions),
+            Event::Tick => {}
+        }
+        while let Some((due_ms, index)) = self.due.first().copied() {
+            if due_ms > now_ms || self.in_flight >= IN_FLIGHT_MAX {
+                break;
+            }
+            self.due.pop_first();
+            if let Some(notice) = self.notices.get_mut(index) {
+                self.in_flight += 1;
+                actions.push(notice.call(now_ms, NoticeId(index), self.state));
+            }
+        }
+    }
+
+    /// When to call [`NotifyPlan::step`] at the latest; `None` where only an event can bring more
+    /// to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<u64> {
+        let (due_ms, _) = self.due.first()?;
+        (self.in_flight < IN_FLIGHT_MAX).then_some(*due_ms)
+    }
+
+    /// Whether every client was told or given up.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.due.is_empty() && self.in_flight == 0
+    }
+
+    /// The clients not yet settled.
+    #[must_use]
+    pub fn clients_left(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// The start of the attempt that ended; `None` where none was under way.
+    fn landed(&mut self, id: NoticeId) -> Option<(u64, u32)> {
+        let notice = self.notices.get_mut(id.0)?;
+        let State::InFlight { started_ms } = notice.state else { return None };
+        notice.state = State::Due;
+        self.in_flight = self.in_flight.saturating_sub(1);
+        Some((started_ms, notice.attempt))
+    }
+
+    fn failed(&mut self, now_ms: u64, id: NoticeId, actions: &mut Vec<Action>) {
+        let Some((started_ms, attempt)) = self.landed(id) else { return };
+        let due_ms = now_ms.max(started_ms.saturating_add(retry_ms(attempt)));
+        if due_ms < self.give_up_ms {
+            self.due.insert((due_ms, id.0));
+        } else {
+            self.end(id, false, actions);
+        }
+    }
+
+    fn end(&mut self, id: NoticeId, answered: bool, actions: &mut Vec<Action>) {
+        let Some(notice) = self.notices.get_mut(id.0) else { return };
+        notice.state = State::Ended;
+        let Some(progress) = self.clients.get_mut(&notice.client_id) else { return };
+        progress.open = progress.open.saturating_sub(1);
+        progress.answered |= answered;
+        if progress.open == 0 {
+            let answered = progress.answered;
+            self.clients.remove(&notice.client_id);
+            actions.push(Action::Settled { client_id: notice.client_id.clone(), answered });
+        }
+    }
+}
+
+impl Notice {
+    fn call(&mut self, now_ms: u64, id: NoticeId, state: i32) -> Action {
+        self.state = State::InFlight { started_ms: now_ms };
+        self.attempt = self.attempt.saturating_add(1);
+        let mut writer = Writer::new();
+        writer.put(&StateChange { mon_name: &self.name, state });
+        Action::Call {
+            id,
+            client: self.client,
+            local: self.local,
+            transport: self.transport_now(),
+            arguments: writer.into_bytes(),
+            timeout_ms: TIMEOUT_MS,
+        }
+    }
+
+    /// First as the client came to us, then the other way in turn: a firewall between may let
+    /// only one through, and status monitors listen to both.
+    const fn transport_now(&self) -> Transport {
+        match (self.transport, self.attempt % 2) {
+            (Transport::Tcp, 1) | (Transport::Udp, 0) => Transport::Tcp,
+            _ => Transport::Udp,
+        }
+    }
+}

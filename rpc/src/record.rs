@@ -1,0 +1,156 @@
+//! Record marking (RFC 5531 11): cuts the records out of a byte stream.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// The most fragments one record may come in; no client is known to use more than a few.
+pub const FRAGMENTS_MAX: u32 = 1024;
+
+const LAST_FRAGMENT: u32 = 1 << 31;
+
+/// Why a stream cannot be read on: its connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordError {
+    /// A record grew over the cap, which is in bytes.
+    TooLarge {
+        /// The cap.
+        max: usize,
+    },
+    /// A record came in more than [`FRAGMENTS_MAX`] fragments.
+    TooManyFragments,
+}
+
+impl std::fmt::Display for RecordError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::TooLarge { max } => write!(f, "a record of more than {max} bytes"),
+            Self::TooManyFragments => write!(f, "a record of more than {FRAGMENTS_MAX} fragments"),
+        }
+    }
+}
+
+impl std::error::Error for RecordError {}
+
+/// The mark before a record that is sent in one fragment of `length` bytes.
+#[must_use]
+pub fn mark(length: usize) -> [u8; 4] {
+    let length = u32::try_from(length).unwrap_or(LAST_FRAGMENT - 1);
+    (LAST_FRAGMENT | length).to_be_bytes()
+}
+
+/// Puts records together from a stream of bytes that arrive in pieces of any size.
+#[derive(Debug)]
+pub struct Assembler {
+    max: usize,
+    whole: BytesMut,
+    fragments: u32,
+}
+
+impl Assembler {
+    /// An assembler for records of at most `max` bytes.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self { max, whole: BytesMut::new(), fragments: 0 }
+    }
+
+    /// Takes the next whole record from the front of `stream`, or `None` where more bytes are
+    /// needed. Fragments are moved out of `stream` as they become whole, so it never holds more
+    /// than one fragment and what was read beyond it.
+    pub fn next(&mut self, stream: &mut BytesMut) -> Result<Option<Bytes>, RecordError> {
+        while let Some(mark) = stream.first_chunk::<4>().copied().map(u32::from_be_bytes) {
+            let length = (mark & !LAST_FRAGMENT) as usize;
+            let last = mark & LAST_FRAGMENT != 0;
+            if length > self.max - self.whole.len() {
+                return Err(RecordError::TooLarge { max: self.max });
+            }
+            if stream.len() < 4 + length {
+                return Ok(None);
+            }
+            stream.advance(4);
+            let fragment = stream.split_to(length);
+            if last && self.fragments == 0 {
+                return Ok(Some(fragment.freeze()));
+            }
+            self.whole.extend_from_slice(&fragment);
+            self.fragments += 1;
+            if self.fragments > FRAGMENTS_MAX {
+                return Err(RecordError::TooManyFragments);
+            }
+            if last {
+                self.fragments = 0;
+                return Ok(Some(self.whole.split().freeze()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn fragment(data: &[u8], last: bool) -> Vec<u8> {
+        let mut mark = u32::try_from(data.len()).expect("short");
+        if last {
+            mark |= LAST_FRAGMENT;
+        }
+        [&mark.to_be_bytes()[..], data].concat()
+    }
+
+    #[test]
+    fn fragments_become_one_record() {
+        let mut stream = BytesMut::new();
+        for (data, last) in [(&b"ab"[..], false), (b"", false), (b"cde", true), (b"f", true)] {
+            stream.extend_from_slice(&fragment(data, last));
+        }
+        let mut assembler = Assembler::new(16);
+        assert_eq!(assembler.next(&mut stream), Ok(Some(Bytes::from_static(b"abcde"))));
+        assert_eq!(assembler.next(&mut stream), Ok(Some(Bytes::from_static(b"f"))));
+        assert_eq!(assembler.next(&mut stream), Ok(None));
+    }
+
+    #[test]
+    fn a_record_over_the_cap_is_refused_at_its_mark() {
+        let mut stream = BytesMut::from(&0x7fff_ffff_u32.to_be_bytes()[..]);
+        assert_eq!(Assembler::new(16).next(&mut stream), Err(RecordError::TooLarge { max: 16 }));
+    }
+
+    #[test]
+    fn fragments_do_not_sum_past_the_cap() {
+        let mut stream = BytesMut::new();
+        stream.extend_from_slice(&fragment(&[0; 10], false));
+        stream.extend_from_slice(&fragment(&[0; 10], true));
+        assert_eq!(Assembler::new(16).next(&mut stream), Err(RecordError::TooLarge { max: 16 }));
+    }
+
+    #[test]
+    fn empty_fragments_without_end_are_refused() {
+        let mut stream = BytesMut::from(&[0; 4 * 2048][..]);
+        assert_eq!(Assembler::new(16).next(&mut stream), Err(RecordError::TooManyFragments));
+    }
+
+    proptest! {
+        #[test]
+        fn the_cuts_of_the_stream_do_not_matter(
+            records in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..6),
+            cut in 1usize..50,
+        ) {
+            let sent: Vec<u8> = records
+                .iter()
+                .flat_map(|record| {
+                    let (head, tail) = record.split_at(record.len() / 2);
+                    [fragment(head, false), fragment(tail, true)].concat()
+                })
+                .collect();
+            let (mut assembler, mut stream) = (Assembler::new(64), BytesMut::new());
+            let mut received = Vec::new();
+            for piece in sent.chunks(cut) {
+                stream.extend_from_slice(piece);
+                while let Some(record) = assembler.next(&mut stream).expect("within the cap") {
+                    received.push(record.to_vec());
+                }
+            }
+            prop_assert_eq!(received, records);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! A TOML file and flags become one validated configuration, or all the mistakes in them.
+
+pub mod draft;
+mod exports;
+mod file;
+pub mod listen;
+pub mod mistake;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cleat_mount::ExportTable;
+
+pub use draft::Draft;
+pub use mistake::{Mistake, Mistakes, Place, Said};
+
+/// The most addresses to listen on.
+pub const LISTEN_MAX: usize = 16;
+/// How long clients may reclaim their locks after a restart unless said otherwise, in seconds.
+pub const GRACE_S: u32 = 90;
+/// The longest grace period, in seconds.
+pub const GRACE_S_MAX: u32 = 3600;
+
+/// What the lock table survives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The death of the server process.
+    #[default]
+    Process,
+    /// The death of the machine: every batch is synced.
+    Power,
+}
+
+/// How clients find the port of NLM and the others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Rpcbind {
+    /// `System` where a rpcbind runs, else `Embedded` where port 111 can be had, else `Off`.
+    #[default]
+    Auto,
+    /// By the rpcbind that runs on this host.
+    System,
+    /// By this server, which answers on port 111 itself.
+    Embedded,
+    /// Not at all: clients must be told with mount options.
+    Off,
+}
+
+/// Everything that is decided before a server starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen: never empty, no two that overlap. IPv6 sockets take IPv6 alone.
+    pub listen: Vec<SocketAddr>,
+    /// The state directory; absolute, may not exist yet, and in no export.
+    pub state_dir: PathBuf,
+    /// The longest time in which clients may reclaim their locks after a restart.
+    pub grace: Duration,
+    /// What the lock table survives.
+    pub durability: Durability,
+    /// How clients find ports.
+    pub rpcbind: Rpcbind,
+    /// What is logged: a directive as `tracing_subscriber::EnvFilter` reads it.
+    pub log: String,
+    /// What is exported; each path is a directory that was there when this was checked.
+    pub exports: Arc<ExportTable>,
+}
+
+impl Config {
+    /// Puts a file, if there is one, and flags together and judges them. The flags' words
+    /// replace the file's; their exports are more exports.
+    pub fn load(file: Option<&Path>, flags: Draft) -> Result<Self, Vec<Mistake>> {
+        let mut mistakes = Mistakes::default();
+        let said = file.map(|path| file::read(path, &mut mistakes)).unwrap_or_default();
+        Self::judge(said.overlaid(flags), mistakes)
+    }
+
+    /// Judges what a draft says. `mistakes` are those that were made in writing it.
+    fn judge(draft: Draft, mut mistakes: Mistakes) -> Result<Self, Vec<Mistake>> {
+        // What a broken file would have said is not missing.
+        let whole = mistakes.is_empty();
+        let listen = judge_listen(&draft.listen, &mut mistakes);
+        let state_dir = draft.state_dir.or_else(|| default_state_dir(&mut mistakes));
+        let grace_s = judge_grace_s(draft.grace_s.as_ref(), &mut mistakes);
+        let durability = judge_word(draft.durability.as_ref(), &mut mistakes);
+        let rpcbind = judge_word(draft.rpcbind.as_ref(), &mut mistakes);
+        let log = judge_log(draft.log, &mut mistakes);
+        let nothing = draft.exports.is_empty();
+        let exports = exports::judge(draft.exports, state_dir.as_ref(), &mut mistakes);
+        if nothing && whole {
+            let text = "nothing to serve; give --export DIR, or [[export]] in a file";
+            mistakes.add(&Place::Default("export"), text);
+        }
+        match (state_dir, mistakes.is_empty()) {
+            (Some(state_dir), true) => Ok(Self {
+                listen,
+                state_dir: state_dir.value,
+                grace: Duration::from_secs(grace_s.into()),
+                durability,
+                rpcbind,
+                log,
+                exports: Arc::new(exports),
+            }),
+            _ => Err(mistakes.into_sorted()),
+        }
+    }
+}
+
+fn judge_listen(said: &[Said<String>], mistakes: &mut Mistakes) -> Vec<SocketAddr> {
+    let default = [Said::new(Place::Default("listen"), "*".to_owned())];
+    let mut listen: Vec<SocketAddr> = Vec::new();
+    for one in if said.is_empty() { &default } else { said } {
+        for address in mistakes.take(&one.place, listen::parse(&one.value)).unwrap_or_default() {
+            match listen.iter().find(|other| listen::overlaps(**other, address)) {
+                Some(other) => mistakes.add(
+                    &one.place,
+                    format_args!("{address} and {other} overlap; leave one of them out"),
+                ),
+                None if listen.len() >= LISTEN_MAX => {
+                    mistakes.add(
+                        &one.place,
+                        format_args!("more than {LISTEN_MAX} addresses; use \"*\""),
+                    );
+                    return listen;
+                }
+                None => listen.push(address),
+            }
+        }
+    }
+    listen
+}
+
+fn judge_grace_s(said: Option<&Said<String>>, mistakes: &mut Mistakes) -> u32 {
+    let Some(said) = said else {
+        return GRACE_S;
+    };
+    let number =
+        said.value.trim().parse().ok().filter(|grace_s| (1..=GRACE_S_MAX).contains(grace_s));
+    number.unwrap_or_else(|| {
+        let value = &said.value;
+        let text = format_args!("\"{value}\" is not from 1 to {GRACE_S_MAX}; write seconds, as 90");
+        mistakes.add(&said.place, text);
+        GRACE_S
+    })
+}
+
+fn judge_word<T>(said: Option<&Said<String>>, mistakes: &mut Mistakes) -> T
+where
+    T: FromStr<Err = String> + Default,
+{
+    said.and_then(|said| mistakes.take(&said.place, said.value.parse())).unwrap_or_default()
+}
+
+impl FromStr for Durability {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "process" => Self::Process,
+            "power" => Self::Power,
+            _ => return Err(format!("\"{text}\" is not a durability; write process or power")),
+        })
+    }
+}
+
+impl FromStr for Rpcbind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "system" => Self::System,
+            "embedded" => Self::Embedded,
+            "off" => Self::Off,
+            _ => {
+                let words = "auto, system, embedded or off";
+                return Err(format!("\"{text}\" is no way to use rpcbind; write {words}"));
+            }
+        })
+    }
+}
+
+/// Checks what the filter itself would take for a target's name: a misspelled level.
+fn judge_log(said: Option<Said<String>>, mistakes: &mut Mistakes) -> String {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let Some(said) = said else {
+        return "info".to_owned();
+    };
+    for directive in said.value.split(',').map(str::trim) {
+        let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
+        if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
+            let text = format_args!(
+                "\"{directive}\" is no level; write off, error, warn, info, debug or trace, or \
+                 TARGET=LEVEL"
+            );
+            mistakes.add(&said.place, text);
+        }
+    }
+    if mistakes.is_empty() {
+        mistakes.take(&said.place, tracing_subscriber::EnvFilter::try_new(&said.value));
+    }
+    said.value
+}
+
+/// /var/lib/cleat for root, else cleat in the XDG state directory.
+fn default_state_dir(mistakes: &mut Mistakes) -> Option<Said<PathBuf>> {
+    let place = Place::Default("state_dir");
+    if rustix::process::geteuid().is_root() {
+        return Some(Said::new(place, PathBuf::from("/var/lib/cleat")));
+    }
+    let var = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = var("XDG_STATE_HOME").or_else(|| var("HOME").map(|home| home.join(".local/state")));
+    if base.is_none() {
+        mistakes.add(&place, "neither XDG_STATE_HOME nor HOME is set; give --state-dir DIR");
+    }
+    Some(Said::new(place, base?.join("cleat")))
+}

@@ -1,0 +1,326 @@
+//! Drives the lock core: batch, persist, then answer.
+//!
+//! One thread owns the core. It takes what waits, steps each request, writes one batch to the
+//! store and only then lets go of the replies and callbacks that rode on it. So nothing is told
+//! to a client that is not on record, and a busy server pays for one write per batch.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use cleat_lock::{
+    Config, Core, Effect, GraceEnd, GraceEvent, Grant, Input, LockId, Outcome, Record, RecordOp,
+    Token, WaiterId,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::contacts::Contacts;
+use crate::store::Store;
+
+/// The most requests that share one write to the store.
+const BATCH_REQUESTS_MAX: usize = 1024;
+
+/// What the driver tells those who call back and watch.
+#[derive(Debug)]
+pub enum Event {
+    /// Send GRANTED until it is acknowledged.
+    Grant(Grant),
+    /// Stop sending this GRANTED.
+    GrantOver(WaiterId),
+}
+
+/// How the driver works.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Every batch is brought to the disk before it is answered, so that the table survives the
+    /// machine and not only the process.
+    pub power: bool,
+    /// How long the grace window stays open at the most, in milliseconds.
+    pub grace_ms: u64,
+    /// Whether the records are all that was ever granted: false after a reboot in which batches
+    /// may have been lost.
+    pub exact: bool,
+}
+
+enum Message {
+    Ask(Input, oneshot::Sender<Outcome>),
+    Tell(Input),
+    Look(Box<dyn FnOnce(&Core) + Send>),
+    Stop,
+}
+
+/// The lock service's front: requests go in, outcomes come out. Cheap to clone.
+#[derive(Clone)]
+pub struct Lockd {
+    messages: Sender<Message>,
+    tokens: Arc<AtomicU64>,
+    contacts: Arc<Contacts>,
+    clock: Clock,
+}
+
+/// Milliseconds since 1970 that never go back while the process lives: what the core calls now.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    start: Instant,
+    start_ms: u64,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { start: Instant::now(), start_ms: milliseconds(since) }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.start_ms + milliseconds(self.start.elapsed())
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The thread that owns the core, to be joined after [`Lockd::stop`].
+pub type Thread = JoinHandle<()>;
+
+impl Lockd {
+    /// Restores the core from the store's records and starts its thread. `failed` is cancelled
+    /// where the store no longer takes records: the table in memory is then ahead of the disk,
+    /// and the process must end rather than answer from it.
+    pub fn start(
+        store: Arc<Store>,
+        records: Vec<Record>,
+        settings: Settings,
+        events: mpsc::UnboundedSender<Event>,
+        failed: CancellationToken,
+    ) -> std::io::Result<(Self, Thread)> {
+        let (messages, inbox) = channel();
+        let clock = Clock::new();
+        let config =
+            Config { hash_seed: uuid::Uuid::new_v4().as_u64_pair().0, ..Config::default() };
+        let now_ms = clock.now_ms();
+        let contacts = Arc::new(Contacts::new(&records));
+        let core = Core::restore(config, now_ms, records, settings.grace_ms, settings.exact);
+        let driver = Driver {
+            core,
+            store,
+            power: settings.power,
+            clock,
+            inbox,
+            waiting: HashMap::new(),
+            effects: Vec::new(),
+            contacts: Arc::clone(&contacts),
+            events,
+            failed,
+        };
+        let thread = std::thread::Builder::new().name("lockd".into()).spawn(|| driver.run())?;
+        Ok((Self { messages, tokens: Arc::default(), contacts, clock }, thread))
+    }
+
+    /// The core's clock, in milliseconds.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
+    /// The clients on record.
+    #[must_use]
+    pub fn contacts(&self) -> &Contacts {
+        &self.contacts
+    }
+
+    /// A token for a request, and a fresh id for the lock that may come of it.
+    #[must_use]
+    pub fn ticket(&self) -> (Token, LockId) {
+        let token = Token(self.tokens.fetch_add(1, Ordering::Relaxed));
+        (token, LockId::new(uuid::Uuid::new_v4()))
+    }
+
+    /// Puts a request to the core and returns its outcome once it is on record, or `None` where
+    /// the store failed or the service has stopped.
+    ///
+    /// The queue has no bound of its own: each waiting request is one that the listener has let
+    /// in, and the listener's bounds are its bounds.
+    pub async fn ask(&self, request: Input) -> Option<Outcome> {
+        let (reply, outcome) = oneshot::channel();
+        self.messages.send(Message::Ask(request, reply)).ok()?;
+        outcome.await.ok()
+    }
+
+    /// Tells the core something that has no answer.
+    pub fn tell(&self, input: Input) {
+        // A service that has stopped needs no news.
+        let _ = self.messages.send(Message::Tell(input));
+    }
+
+    /// Looks at the core between two batches. The look holds everybody up: it must be short.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Core) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (send, seen) = oneshot::channel();
+        let look = Box::new(move |core: &Core| {
+            let _ = send.send(look(core));
+        });
+        self.messages.send(Message::Look(look)).ok()?;
+        seen.await.ok()
+    }
+
+    /// Ends the thread once everything before this is answered.
+    pub fn stop(&self) {
+        let _ = self.messages.send(Message::Stop);
+    }
+}
+
+struct Driver {
+    core: Core,
+    store: Arc<Store>,
+    power: bool,
+    clock: Clock,
+    inbox: Receiver<Message>,
+    waiting: HashMap<Token, oneshot::Sender<Outcome>>,
+    effects: Vec<Effect>,
+    contacts: Arc<Contacts>,
+    events: mpsc::UnboundedSender<Event>,
+    failed: CancellationToken,
+}
+
+impl Driver {
+    fn run(mut self) {
+        // What the restored table already calls for: a window to open, waiters whose turn it is.
+        self.step(Input::Tick);
+        let mut stop = false;
+        while !stop {
+            if !self.settle() {
+                return;
+            }
+            match self.receive() {
+                Some(first) => stop = self.take(first),
+                None => self.step(Input::Tick),
+            }
+            for _ in 1..BATCH_REQUESTS_MAX {
+                match self.inbox.try_recv() {
+                    Ok(message) if !stop => stop = self.take(message),
+                    _ => break,
+                }
+            }
+        }
+        self.settle();
+    }
+
+    /// The next message, or `None` when the core's next deadline has come.
+    fn receive(&mut self) -> Option<Message> {
+        let Some(deadline_ms) = self.core.next_deadline() else {
+            return Some(self.inbox.recv().unwrap_or(Message::Stop));
+        };
+        let wait = Duration::from_millis(deadline_ms.saturating_sub(self.clock.now_ms()));
+        match self.inbox.recv_timeout(wait) {
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Disconnected) => Some(Message::Stop),
+            Err(RecvTimeoutError::Timeout) => None,
+        }
+    }
+
+    /// Steps one message. Returns whether it was the last.
+    fn take(&mut self, message: Message) -> bool {
+        match message {
+            Message::Ask(input, reply) => {
+                if let Some(token) = input.token() {
+                    self.waiting.insert(token, reply);
+                }
+                self.step(input);
+            }
+            Message::Tell(input) => self.step(input),
+            Message::Look(look) => look(&self.core),
+            Message::Stop => return true,
+        }
+        false
+    }
+
+    fn step(&mut self, input: Input) {
+        self.core.step(self.clock.now_ms(), input, &mut self.effects);
+    }
+
+    /// Writes what the steps since the last time changed, then says what they said. Returns
+    /// whether the store took it.
+    fn settle(&mut self) -> bool {
+        let mut ops = Vec::new();
+        let mut words = Vec::new();
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Persist(op) => ops.push(op),
+                other => words.push(other),
+            }
+        }
+        if !ops.is_empty() {
+            // A client that is not on the disk would not be told of a reboot, and would lose its
+            // locks to others without a word.
+            let sync = self.power || ops.iter().any(RecordOp::is_client);
+            if let Err(error) = self.store.commit(&ops, sync) {
+                error!(%error, "lock records cannot be written: stopping, nothing is granted");
+                self.waiting.clear();
+                self.failed.cancel();
+                return false;
+            }
+            ops.iter().for_each(|op| self.contacts.apply(op));
+        }
+        words.into_iter().for_each(|word| self.say(word));
+        true
+    }
+
+    fn say(&mut self, effect: Effect) {
+        match effect {
+            Effect::Reply { token, outcome } => {
+                if let Some(reply) = self.waiting.remove(&token) {
+                    // A caller whose connection is gone re-sends, and meets what was recorded.
+                    let _ = reply.send(outcome);
+                }
+            }
+            Effect::Grant(grant) => {
+                let _ = self.events.send(Event::Grant(grant));
+            }
+            Effect::GrantOver { waiter } => {
+                let _ = self.events.send(Event::GrantOver(waiter));
+            }
+            Effect::Grace(event) => log_grace(event, self.clock.now_ms()),
+            Effect::Monitor { client_id } => info!(client = %client_id, "client on record"),
+            Effect::Unmonitor { client_id } => info!(client = %client_id, "client forgotten"),
+            Effect::Persist(_) => unreachable!("written before anything is said"),
+        }
+    }
+}
+
+fn log_grace(event: GraceEvent, now_ms: u64) {
+    match event {
+        GraceEvent::Opened { locks, clients, until_ms, exact } => {
+            let seconds = until_ms.saturating_sub(now_ms).div_ceil(1000);
+            let early = if exact { "or as soon as all are back" } else { "in any case" };
+            info!(
+                locks,
+                clients,
+                "grace opened: waiting for the locks on record, {seconds} s at most, {early}"
+            );
+        }
+        GraceEvent::Progress { reclaimed, left } => debug!(reclaimed, left, "grace goes on"),
+        GraceEvent::Closed { why, reclaimed, dropped } => {
+            let why = match why {
+                GraceEnd::AllSettled => "every lock on record was reclaimed or released",
+                GraceEnd::Deadline => "its time is over",
+                GraceEnd::Ordered => "an administrator ended it",
+            };
+            if dropped > 0 {
+                warn!(
+                    reclaimed,
+                    dropped, "grace closed: {why}; locks nobody reclaimed are dropped"
+                );
+            } else {
+                info!(reclaimed, "grace closed: {why}");
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! One listener for every program: takes records, finds the program, sends its answers.
+
+mod dispatch;
+mod packet_info;
+pub mod program;
+mod tcp;
+mod udp;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use dispatch::Dispatch;
+pub use program::{Answer, Call, Program, Transport};
+
+/// The most bytes of data in one READ or WRITE, and of any other reply: what a record has room for.
+pub const IO_BYTES_MAX: u32 = 1 << 20;
+/// The most bytes of one record: a WRITE's data with its headers.
+pub const RECORD_BYTES_MAX: usize = IO_BYTES_MAX as usize + 4096;
+/// The most TCP connections at a time; one more is closed at once.
+pub const CONNECTIONS_MAX: usize = 1024;
+/// The most requests of one connection that are answered at a time; more wait in its socket.
+pub const CONNECTION_REQUESTS_MAX: usize = 64;
+/// The most requests that are answered at a time over all of TCP.
+pub const TCP_REQUESTS_MAX: usize = 1024;
+/// The most datagrams that are answered at a time; more are dropped, and their clients re-send.
+pub const UDP_REQUESTS_MAX: usize = 256;
+/// How long a connection may be silent with nothing in flight.
+const IDLE: Duration = Duration::from_secs(15 * 60);
+/// How long a client may take none of an answer before its connection is closed.
+const STALL: Duration = Duration::from_secs(60);
+
+/// The sockets of the listener, bound and not yet served.
+pub struct Sockets {
+    tcp: Vec<TcpListener>,
+    udp: Vec<UdpSocket>,
+}
+
+impl Sockets {
+    /// Binds TCP and UDP on each address. An IPv6 address takes IPv6 alone.
+    pub fn bind(addresses: &[SocketAddr]) -> io::Result<Self> {
+        let mut sockets = Self { tcp: Vec::new(), udp: Vec::new() };
+        for address in addresses {
+            let tcp = TcpListener::from_std(bound(*address, Type::STREAM)?.into())?;
+            // Port 0 is answered with a free one: UDP takes the same.
+            let address = tcp.local_addr()?;
+            sockets.tcp.push(tcp);
+            let udp = UdpSocket::from_std(bound(address, Type::DGRAM)?.into())?;
+            packet_info::enable(&udp)?;
+            sockets.udp.push(udp);
+        }
+        Ok(sockets)
+    }
+
+    /// The addresses bound, port 0 replaced by the port that was given.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.tcp.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+    }
+}
+
+fn bound(address: SocketAddr, kind: Type) -> io::Result<Socket> {
+    let stream = kind == Type::STREAM;
+    let protocol = if stream { Protocol::TCP } else { Protocol::UDP };
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    if stream {
+        // A restarted server takes its port back from connections that are still closing.
+        socket.set_reuse_address(true)?;
+    }
+    socket.bind(&address.into())?;
+    if stream {
+        socket.listen(1024)?;
+    }
+    Ok(socket)
+}
+
+/// The listener at work.
+pub struct Listener {
+    dispatch: Arc<Dispatch>,
+    connections: Arc<Semaphore>,
+    tcp_requests: Arc<Semaphore>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Listener {
+    /// A listener that answers for these programs.
+    #[must_use]
+    pub fn new(programs: Vec<Arc<dyn Program>>) -> Self {
+        Self {
+            dispatch: Arc::new(Dispatch::new(programs)),
+            connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            tcp_requests: Arc::new(Semaphore::new(TCP_REQUESTS_MAX)),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Starts to serve the sockets, in tasks of the runtime it is called in.
+    pub fn serve(&self, sockets: Sockets) {
+        for socket in sockets.tcp {
+            let shared = tcp::Shared {
+                dispatch: Arc::clone(&self.dispatch),
+                connections: Arc::clone(&self.connections),
+                requests: Arc::clone(&self.tcp_requests),
+                stop: self.stop.clone(),
+                tasks: self.tasks.clone(),
+            };
+            self.tasks.spawn(tcp::accept(socket, shared));
+        }
+        for socket in sockets.udp {
+            let (dispatch, stop) = (Arc::clone(&self.dispatch), self.stop.clone());
+            self.tasks.spawn(udp::serve(socket, dispatch, stop, self.tasks.clone()));
+        }
+    }
+
+    /// Stops taking calls, and returns when those in flight are answered or `patience` is over.
+    /// Returns whether all were answered.
+    pub async fn stop(&self, patience: Duration) -> bool {
+        self.stop.cancel();
+        self.tasks.close();
+        tokio::time::timeout(patience, self.tasks.wait()).await.is_ok()
+    }
+}

@@ -1,0 +1,69 @@
+//! What a program served by the listener is, and what it is given of a call.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use cleat_rpc::{CallHeader, Reader, Reply};
+
+/// How a call came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// Over a TCP connection.
+    Tcp,
+    /// In a UDP datagram.
+    Udp,
+}
+
+/// A call to a program, with all that its answer may depend on. Addresses are canonical: an
+/// IPv4-mapped IPv6 address has become the IPv4 address it maps.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Whom it calls, and as whom.
+    pub header: CallHeader,
+    /// Where it came from.
+    pub peer: SocketAddr,
+    /// The address of ours that it came to.
+    pub local: SocketAddr,
+    /// How it came.
+    pub transport: Transport,
+    /// The XDR of its arguments: a slice of the record, not a copy.
+    pub arguments: Bytes,
+}
+
+impl Call {
+    /// A reader of the arguments.
+    #[must_use]
+    pub fn arguments(&self) -> Reader<'_> {
+        Reader::new(&self.arguments)
+    }
+}
+
+/// How a program answers.
+pub enum Answer {
+    /// With this.
+    Now(Reply),
+    /// With what this comes to. It is dropped where the connection closes first.
+    Later(Pin<Box<dyn Future<Output = Reply> + Send>>),
+}
+
+impl Answer {
+    /// An answer that is yet to be found.
+    pub fn later(future: impl Future<Output = Reply> + Send + 'static) -> Self {
+        Self::Later(Box::pin(future))
+    }
+}
+
+/// An ONC RPC program.
+pub trait Program: Send + Sync {
+    /// Its number.
+    fn number(&self) -> u32;
+
+    /// Its versions; a gap inside is answered PROG_UNAVAIL by [`Program::call`] itself.
+    fn versions(&self) -> RangeInclusive<u32>;
+
+    /// Answers one call. Must not block: work that may, goes into [`Answer::Later`].
+    fn call(&self, call: Call) -> Answer;
+}

@@ -1,0 +1,213 @@
+//! The listener over real sockets: what RFC 5531 says each call gets, and what a bad peer costs.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use cleat::rpc_server::{
+    Answer, CONNECTION_REQUESTS_MAX, Call, Listener, Program, RECORD_BYTES_MAX, Sockets,
+};
+use cleat_rpc::message::{ReplyError, decode_reply};
+use cleat_rpc::{CallHeader, Credential, Fault, Writer};
+
+const PROGRAM: u32 = 0x2000_0001;
+const ECHO: u32 = 1;
+const SLOW_ECHO: u32 = 2;
+const LOCAL_ADDRESS: u32 = 3;
+
+/// Answers with what it was sent.
+#[derive(Default)]
+struct Echo {
+    started: AtomicUsize,
+}
+
+impl Program for Echo {
+    fn number(&self) -> u32 {
+        PROGRAM
+    }
+
+    fn versions(&self) -> RangeInclusive<u32> {
+        2..=3
+    }
+
+    fn call(&self, call: Call) -> Answer {
+        self.started.fetch_add(1, Ordering::SeqCst);
+        let mut results = Writer::new();
+        match call.header.procedure {
+            0 => Answer::Now(Ok(results)),
+            ECHO => {
+                results.raw(&call.arguments);
+                Answer::Now(Ok(results))
+            }
+            SLOW_ECHO => Answer::later(async move {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                results.raw(&call.arguments);
+                Ok(results)
+            }),
+            LOCAL_ADDRESS => {
+                results.opaque(call.local.ip().to_string().as_bytes());
+                Answer::Now(Ok(results))
+            }
+            _ => Answer::Now(Err(Fault::ProcedureUnavailable)),
+        }
+    }
+}
+
+struct Server {
+    runtime: tokio::runtime::Runtime,
+    listener: Listener,
+    echo: Arc<Echo>,
+    address: SocketAddr,
+}
+
+fn serve(address: &str) -> Server {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let echo = Arc::new(Echo::default());
+    let listener = Listener::new(vec![Arc::clone(&echo) as Arc<dyn Program>]);
+    let address = runtime.block_on(async {
+        let sockets = Sockets::bind(&[address.parse().expect("an address")]).expect("bound");
+        let address = sockets.addresses()[0];
+        listener.serve(sockets);
+        address
+    });
+    Server { runtime, listener, echo, address }
+}
+
+fn message(xid: u32, program: u32, version: u32, procedure: u32, arguments: &[u8]) -> Vec<u8> {
+    let mut writer = Writer::new();
+    let credential = Credential::None;
+    CallHeader { xid, program, version, procedure, credential }.encode(&mut writer);
+    writer.raw(arguments);
+    writer.into_bytes().to_vec()
+}
+
+fn fragment(data: &[u8], last: bool) -> Vec<u8> {
+    let mark = u32::try_from(data.len()).expect("short") | (u32::from(last) << 31);
+    [&mark.to_be_bytes()[..], data].concat()
+}
+
+fn connect(server: &Server) -> TcpStream {
+    let stream = TcpStream::connect(server.address).expect("connected");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    stream
+}
+
+fn read_record(stream: &mut TcpStream) -> Vec<u8> {
+    let mut mark = [0; 4];
+    stream.read_exact(&mut mark).expect("a mark");
+    let mark = u32::from_be_bytes(mark);
+    assert!(mark >> 31 == 1, "one fragment");
+    let mut record = vec![0; (mark & 0x7fff_ffff) as usize];
+    stream.read_exact(&mut record).expect("a record");
+    record
+}
+
+fn exchange(stream: &mut TcpStream, record: &[u8]) -> Vec<u8> {
+    stream.write_all(&fragment(record, true)).expect("sent");
+    read_record(stream)
+}
+
+#[test]
+fn a_call_in_several_fragments_is_one_call() {
+    let server = serve("127.0.0.1:0");
+    let mut stream = connect(&server);
+    let call = message(1, PROGRAM, 3, ECHO, b"abcdefgh");
+    for (index, piece) in call.chunks(5).enumerate() {
+        let last = (index + 1) * 5 >= call.len();
+        stream.write_all(&fragment(piece, last)).expect("sent");
+    }
+    let record = read_record(&mut stream);
+    let (xid, results) = decode_reply(&record).expect("a reply");
+    assert_eq!((xid, results.expect("results").rest()), (1, &b"abcdefgh"[..]));
+}
+
+#[test]
+fn each_wrong_call_gets_its_own_fault() {
+    let server = serve("127.0.0.1:0");
+    let mut stream = connect(&server);
+    let cases = [
+        (message(1, 99, 3, 0, &[]), ReplyError::NotRun(1)),
+        (message(2, PROGRAM, 4, 0, &[]), ReplyError::NotRun(2)),
+        (message(3, PROGRAM, 3, 77, &[]), ReplyError::NotRun(3)),
+        (message(4, PROGRAM, 3, 0, &[])[..20].to_vec(), ReplyError::NotRun(4)),
+    ];
+    for (call, expected) in cases {
+        let record = exchange(&mut stream, &call);
+        let (_, results) = decode_reply(&record).expect("a reply");
+        assert_eq!(results.map(|_| ()), Err(expected));
+    }
+    let record = exchange(&mut stream, &message(2, PROGRAM, 4, 0, &[]));
+    assert_eq!(record[24..], [0, 0, 0, 2, 0, 0, 0, 3], "the versions that are served");
+}
+
+#[test]
+fn a_record_over_the_cap_ends_the_connection_and_no_other() {
+    let server = serve("127.0.0.1:0");
+    let (mut bad, mut good) = (connect(&server), connect(&server));
+    let length = u32::try_from(RECORD_BYTES_MAX + 1).expect("short");
+    bad.write_all(&(length | 1 << 31).to_be_bytes()).expect("sent");
+    assert_eq!(bad.read(&mut [0; 8]).expect("closed, not reset"), 0);
+    exchange(&mut good, &message(1, PROGRAM, 3, 0, &[]));
+}
+
+#[test]
+fn a_reply_from_a_client_is_dropped() {
+    let server = serve("127.0.0.1:0");
+    let mut stream = connect(&server);
+    stream.write_all(&fragment(&[0, 0, 0, 9, 0, 0, 0, 1], true)).expect("sent");
+    let record = exchange(&mut stream, &message(1, PROGRAM, 3, 0, &[]));
+    assert_eq!(decode_reply(&record).map(|(xid, _)| xid), Some(1));
+}
+
+#[test]
+fn a_client_that_reads_no_answers_is_not_read_for_ever() {
+    let server = serve("127.0.0.1:0");
+    let mut stream = connect(&server);
+    stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+    let call = fragment(&message(1, PROGRAM, 3, ECHO, &[7; 256 << 10]), true);
+    let mut sent = 0;
+    while sent < 1000 && stream.write_all(&call).is_ok() {
+        sent += 1;
+    }
+    assert!(sent < 1000, "the server took 250 MiB whose answers nobody read");
+    let started = server.echo.started.load(Ordering::SeqCst);
+    // Beyond those in flight, only what the kernel's buffers on both sides hold was answered.
+    assert!(started <= CONNECTION_REQUESTS_MAX + 64, "{started} were started");
+}
+
+#[test]
+fn a_stop_answers_what_is_in_flight() {
+    let server = serve("127.0.0.1:0");
+    let mut stream = connect(&server);
+    stream.write_all(&fragment(&message(5, PROGRAM, 3, SLOW_ECHO, b"wait"), true)).expect("sent");
+    while server.echo.started.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    assert!(server.runtime.block_on(server.listener.stop(Duration::from_secs(5))));
+    let record = read_record(&mut stream);
+    assert_eq!(decode_reply(&record).map(|(xid, _)| xid), Some(5));
+    assert_eq!(stream.read(&mut [0; 8]).expect("closed, not reset"), 0);
+}
+
+#[test]
+fn a_datagram_is_answered_from_the_address_it_came_to() {
+    for (address, target) in [("0.0.0.0:0", "127.0.0.2"), ("[::]:0", "::1")] {
+        let server = serve(address);
+        let bind = if target == "::1" { "[::1]:0" } else { "127.0.0.1:0" };
+        let socket = UdpSocket::bind(bind).expect("bound");
+        socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        // A connected socket takes an answer from no other address.
+        socket
+            .connect(SocketAddr::new(target.parse().expect("ip"), server.address.port()))
+            .expect("connected");
+        socket.send(&message(7, PROGRAM, 3, LOCAL_ADDRESS, &[])).expect("sent");
+        let mut buffer = [0; 512];
+        let length = socket.recv(&mut buffer).expect("an answer");
+        let (xid, results) = decode_reply(&buffer[..length]).expect("a reply");
+        let told = results.expect("results").opaque(64).expect("an address");
+        assert_eq!((xid, told), (7, target.as_bytes()));
+    }
+}

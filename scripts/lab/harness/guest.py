@@ -110,9 +110,9 @@ class Guest:
             "con0=fd:0,fd:1",
             "con=null",
             "quiet",
-            f"lab_name={self.name}",
-            f"lab_addr={self.address}",
-            f"lab_nsm={self.nsm}",
+            f"LAB_NAME={self.name}",
+            f"LAB_ADDR={self.address}",
+            f"LAB_NSM={self.nsm}",
         ]
         with open(self.directory / "console", "ab") as console:
             self.process = subprocess.Popen(

@@ -1,5 +1,7 @@
 //! POSIX rules for an owner's own ranges, and conflicts between owners, as a table of scenarios.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
 use cleat_lock::{Config, Limit, Limits, Outcome, Range};

@@ -386,11 +386,11 @@ impl Pair {
                     assert_eq!(twice, None, "one owner's pieces overlap");
                 }
             }
-            for who in 0..OWNERS.len() {
+            for (who, owner) in OWNERS.iter().enumerate() {
                 for at in 0..CELLS {
                     let expected = self.model.held(who, number, at);
                     let found = held.get(&(who, at)).copied();
-                    assert_eq!(found, expected, "{} on {name} byte {at}", OWNERS[who]);
+                    assert_eq!(found, expected, "{owner} on {name} byte {at}");
                 }
             }
         }

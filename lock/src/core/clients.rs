@@ -6,6 +6,7 @@ use super::Core;
 use crate::effect::{Effect, Outcome};
 use crate::input::LockRequest;
 use crate::record::{ClientRecord, Record, RecordKey, RecordOp};
+use crate::table::{Attrs, Ids, Put, Standing, Waiter};
 
 impl Core {
     /// Notes that an owner's client asked for something.
@@ -90,15 +91,38 @@ impl Core {
         let Some(keep) = keep.filter(|&keep| keep == self.table.queue.get(ix).incarnation) else {
             return self.abandon(ix, fx);
         };
-        // What died with the old incarnation must not come back by a roll-back.
-        let mut changed = false;
-        if let Some(granted) = self.table.queue.granted_mut(ix) {
-            for part in &mut granted.undo {
-                if part.held.is_some_and(|(_, incarnation)| incarnation != keep) {
-                    part.held = None;
-                    changed = true;
+        self.forget_undo_of_the_dead(ix, keep, fx);
+    }
+
+    /// What died with an old incarnation must not come back when a later grant is rolled back, nor
+    /// stand where that grant left it.
+    fn forget_undo_of_the_dead(&mut self, ix: u32, keep: u32, fx: &mut Vec<Effect>) {
+        let &Waiter { id, owner, file, mode, incarnation, .. } = self.table.queue.get(ix);
+        let Some(granted) = self.table.queue.granted_mut(ix) else {
+            return;
+        };
+        let (mut changed, mut bare) = (false, Vec::new());
+        for part in &mut granted.undo {
+            if let Some((held, from)) = part.held
+                && from != keep
+            {
+                part.held = None;
+                changed = true;
+                if held > mode {
+                    bare.push(part.range);
                 }
             }
+        }
+        let mut ids = Ids::new(id, granted.ids_used);
+        let attrs = Attrs { mode, incarnation, standing: Standing::Pending(ix) };
+        let put = Put { attrs, now_ms: self.now_ms, blocking: true, reclaim: false };
+        for range in bare {
+            if let Some(plan) = self.table.plan(owner, file, range, Some(put)) {
+                self.table.apply(plan, &mut ids, fx);
+            }
+        }
+        if let Some(granted) = self.table.queue.granted_mut(ix) {
+            granted.ids_used = ids.used;
         }
         if changed {
             fx.push(self.table.put_waiter(ix));

@@ -154,7 +154,9 @@ fn put_range(out: &mut Writer, range: Range) {
 
 fn get_range(value: &mut Reader<'_>) -> Result<Range, RecordError> {
     let (offset, length) = (value.number()?, value.number()?);
-    Range::new(offset, length).ok_or(RecordError::Invalid("range"))
+    let range = Range::new(offset, length);
+    // To the end of the file has one form, length 0.
+    range.filter(|range| range.length() == length).ok_or(RecordError::Invalid("range"))
 }
 
 fn put_mode(out: &mut Writer, mode: Mode) {

@@ -10,5 +10,6 @@ pub mod portmap;
 pub mod rpc_client;
 pub mod rpc_server;
 pub mod server;
+pub mod statd;
 pub mod store;
 pub mod vfs;

@@ -52,7 +52,10 @@ pub enum CallError {
     /// Nothing answered in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
-    /// The network refused.
+    /// There is no way to the client, or nothing listens there: it did not get the call.
+    #[error("{0}")]
+    NotConnected(io::Error),
+    /// The network failed after the call was sent.
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The answer was no results.
@@ -66,12 +69,22 @@ pub enum CallError {
     NotRegistered(u32),
 }
 
+/// Whether a datagram that is not answered is sent again within one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resend {
+    /// Once only: for a procedure whose second answer may differ from its first.
+    Never,
+    /// Again and again, at growing intervals, while patience lasts.
+    UntilAnswered,
+}
+
 /// Calls one procedure at `port` and returns its results, within `patience` altogether.
 pub async fn call(
     route: Route,
     port: u16,
     procedure: Procedure,
     arguments: &[u8],
+    resend: Resend,
     patience: Duration,
 ) -> Result<Bytes, CallError> {
     static XID: AtomicU32 = AtomicU32::new(0);
@@ -92,7 +105,7 @@ pub async fn call(
     let exchange = async {
         match route.transport {
             Transport::Tcp => over_tcp(to, route.from, xid, &message).await,
-            Transport::Udp => over_udp(to, route.from, xid, &message).await,
+            Transport::Udp => over_udp(to, route.from, xid, &message, resend).await,
         }
     };
     timeout(patience, exchange).await.unwrap_or(Err(CallError::Timeout(patience)))
@@ -103,20 +116,30 @@ async fn over_udp(
     from: IpAddr,
     xid: u32,
     message: &[u8],
+    resend: Resend,
 ) -> Result<Bytes, CallError> {
-    let socket = UdpSocket::bind(SocketAddr::new(from, 0)).await?;
-    socket.connect(to).await?;
+    let socket =
+        UdpSocket::bind(SocketAddr::new(from, 0)).await.map_err(CallError::NotConnected)?;
+    socket.connect(to).await.map_err(CallError::NotConnected)?;
     let mut buffer = vec![0; REPLY_BYTES_MAX];
     let mut wait = RESEND;
+    socket.send(message).await?;
+    let mut deadline = Instant::now() + wait;
     loop {
-        socket.send(message).await?;
-        let deadline = Instant::now() + wait;
-        while let Ok(received) = timeout_at(deadline, socket.recv(&mut buffer)).await {
-            if let Some(results) = results_of(&buffer[..received?], xid) {
-                return results;
+        match timeout_at(deadline, socket.recv(&mut buffer)).await {
+            Ok(received) => {
+                if let Some(results) = results_of(&buffer[..received?], xid) {
+                    return results;
+                }
+            }
+            Err(_) => {
+                wait *= 2;
+                deadline = Instant::now() + wait;
+                if resend == Resend::UntilAnswered {
+                    socket.send(message).await?;
+                }
             }
         }
-        wait *= 2;
     }
 }
 
@@ -125,10 +148,11 @@ async fn over_tcp(
     from: IpAddr,
     xid: u32,
     message: &[u8],
+    resend: Resend,
 ) -> Result<Bytes, CallError> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.bind(SocketAddr::new(from, 0))?;
-    let mut stream = socket.connect(to).await?;
+    socket.bind(SocketAddr::new(from, 0)).map_err(CallError::NotConnected)?;
+    let mut stream = socket.connect(to).await.map_err(CallError::NotConnected)?;
     let record = [&mark(message.len())[..], message].concat();
     stream.write_all(&record).await?;
     let mut assembler = Assembler::new(REPLY_BYTES_MAX);

@@ -1,12 +1,159 @@
-//! Wires the rooms together.
+//! Wires the rooms together: what starts in which order, and what stops in which.
 
-use crate::config::Config;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// Why a server could not start or go on.
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::config::{Config, Durability};
+use crate::exports::Exports;
+use crate::lockd::{self, Lockd, Nlm};
+use crate::mountd::Mountd;
+use crate::nfs::Nfs;
+use crate::portmap::Registration;
+use crate::rpc_server::{Listener, Program, Sockets};
+use crate::statd::{self, Statd};
+use crate::store::{Store, StoreError};
+use crate::vfs::local;
+
+/// How long a stop waits for what is in flight.
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why the server did not start, or had to end.
 #[derive(Debug, thiserror::Error)]
-pub enum ServeError {}
+pub enum ServeError {
+    /// The state directory cannot be used.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {}: {error}; stop what listens there, or give another with --listen", addresses(.listen))]
+    Listen {
+        /// The addresses that were asked for.
+        listen: Vec<SocketAddr>,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// An export cannot be opened.
+    #[error("cannot export {path}: {error}")]
+    Export {
+        /// The directory.
+        path: String,
+        /// What the system said.
+        error: String,
+    },
+    /// The system refused a thread or a signal handler.
+    #[error("{0}")]
+    System(#[from] io::Error),
+    /// The lock records could not be written.
+    #[error(
+        "stopped because lock records cannot be written; nothing was granted that is not on record"
+    )]
+    RecordsFailed,
+}
 
-/// Serves until it is told to stop.
-pub async fn run(_config: Config) -> Result<(), ServeError> {
-    Ok(())
+fn addresses(all: &[SocketAddr]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// Serves until SIGTERM or SIGINT, and returns when everything in flight is answered and on
+/// record.
+pub async fn run(config: Config) -> Result<(), ServeError> {
+    let mut stop = Stop::new()?;
+    local::prepare_process();
+    let (store, records) = Store::open(&config.state_dir)?;
+    let store = Arc::new(store);
+    let listen = config.listen.clone();
+    let sockets = Sockets::bind(&listen).map_err(|error| ServeError::Listen { listen, error })?;
+    let power = config.durability == Durability::Power;
+    // From here on this is another instance: nothing before may fail halfway.
+    let identity = store.new_instance(power)?;
+    let exports = Arc::new(Exports::open(&config.exports, identity.handle_key, &store)?);
+    let grace_ms = u64::try_from(config.grace.as_millis()).unwrap_or(u64::MAX);
+    let settings = lockd::Settings { power, grace_ms, exact: identity.exact };
+    let (events, granted) = mpsc::unbounded_channel();
+    let failed = CancellationToken::new();
+    let (lockd, thread) =
+        Lockd::start(Arc::clone(&store), records, settings, events, failed.clone())?;
+
+    let bound = sockets.addresses();
+    let listener = Listener::new(programs(&config, &exports, &lockd, identity.nsm_state));
+    listener.serve(sockets);
+    let background = CancellationToken::new();
+    tokio::spawn(lockd::call_back(lockd.clone(), granted, background.clone()));
+    let registration = Registration::register(config.rpcbind, &bound).await;
+    tokio::spawn(statd::notify_clients(lockd.clone(), identity.nsm_state, background.clone()));
+    announce(&bound);
+
+    let died = stop.wait(&failed).await;
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    registration.unregister().await;
+    if !listener.stop(STOP_PATIENCE).await {
+        warn!("some requests were not answered within {} s", STOP_PATIENCE.as_secs());
+    }
+    background.cancel();
+    lockd.stop();
+    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    if !matches!(joined, Ok(Ok(()))) {
+        error!("the lock service ended by a panic");
+    }
+    store.flush()?;
+    info!("stopped");
+    if died { Err(ServeError::RecordsFailed) } else { Ok(()) }
+}
+
+fn programs(
+    config: &Config,
+    exports: &Arc<Exports>,
+    lockd: &Lockd,
+    nsm_state: i32,
+) -> Vec<Arc<dyn Program>> {
+    let mount_exports = Arc::clone(exports);
+    let find_root = move |path: &[u8], call: &_| mount_exports.mount_root(path, call);
+    // Another one for each instance: by it clients know that unstable writes may be lost.
+    let (verifier, _) = uuid::Uuid::new_v4().as_u64_pair();
+    vec![
+        Arc::new(Nfs::new(Arc::clone(exports), verifier.to_be_bytes())),
+        Arc::new(Mountd::new(Arc::clone(&config.exports), find_root)),
+        Arc::new(Nlm::new(Arc::clone(exports), lockd.clone())),
+        Arc::new(Statd::new(lockd.clone(), nsm_state)),
+    ]
+}
+
+/// Tells people, scripts and systemd that the server can be used.
+fn announce(bound: &[SocketAddr]) {
+    println!("ready {}", addresses(bound));
+    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+        warn!(%error, "cannot tell the service manager");
+    }
+}
+
+/// What ends the server.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Returns whether it was the lock service that failed.
+    async fn wait(&mut self, failed: &CancellationToken) -> bool {
+        tokio::select! {
+            _ = self.terminate.recv() => info!("SIGTERM: stopping"),
+            _ = self.interrupt.recv() => info!("SIGINT: stopping"),
+            () = failed.cancelled() => return true,
+        }
+        false
+    }
 }

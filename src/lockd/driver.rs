@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::contacts::Contacts;
 use crate::store::Store;
 
 /// The most requests that share one write to the store.
@@ -58,6 +59,7 @@ enum Message {
 pub struct Lockd {
     messages: Sender<Message>,
     tokens: Arc<AtomicU64>,
+    contacts: Arc<Contacts>,
     clock: Clock,
 }
 
@@ -102,6 +104,7 @@ impl Lockd {
         let config =
             Config { hash_seed: uuid::Uuid::new_v4().as_u64_pair().0, ..Config::default() };
         let now_ms = clock.now_ms();
+        let contacts = Arc::new(Contacts::new(&records));
         let core = Core::restore(config, now_ms, records, settings.grace_ms, settings.exact);
         let driver = Driver {
             core,
@@ -111,11 +114,12 @@ impl Lockd {
             inbox,
             waiting: HashMap::new(),
             effects: Vec::new(),
+            contacts: Arc::clone(&contacts),
             events,
             failed,
         };
         let thread = std::thread::Builder::new().name("lockd".into()).spawn(|| driver.run())?;
-        Ok((Self { messages, tokens: Arc::default(), clock }, thread))
+        Ok((Self { messages, tokens: Arc::default(), contacts, clock }, thread))
     }
 
     /// The core's clock, in milliseconds.
@@ -124,17 +128,27 @@ impl Lockd {
         self.clock.now_ms()
     }
 
+    /// The clients on record.
+    #[must_use]
+    pub fn contacts(&self) -> &Contacts {
+        &self.contacts
+    }
+
+    /// A token for a request, and a fresh id for the lock that may come of it.
+    #[must_use]
+    pub fn ticket(&self) -> (Token, LockId) {
+        let token = Token(self.tokens.fetch_add(1, Ordering::Relaxed));
+        (token, LockId::new(uuid::Uuid::new_v4()))
+    }
+
     /// Puts a request to the core and returns its outcome once it is on record, or `None` where
-    /// the store failed or the service has stopped. The request is made with a token and a fresh
-    /// id for the lock.
+    /// the store failed or the service has stopped.
     ///
     /// The queue has no bound of its own: each waiting request is one that the listener has let
     /// in, and the listener's bounds are its bounds.
-    pub async fn ask(&self, input: impl FnOnce(Token, LockId) -> Input) -> Option<Outcome> {
-        let token = Token(self.tokens.fetch_add(1, Ordering::Relaxed));
-        let id = LockId::new(uuid::Uuid::new_v4());
+    pub async fn ask(&self, request: Input) -> Option<Outcome> {
         let (reply, outcome) = oneshot::channel();
-        self.messages.send(Message::Ask(input(token, id), reply)).ok()?;
+        self.messages.send(Message::Ask(request, reply)).ok()?;
         outcome.await.ok()
     }
 
@@ -171,6 +185,7 @@ struct Driver {
     inbox: Receiver<Message>,
     waiting: HashMap<Token, oneshot::Sender<Outcome>>,
     effects: Vec<Effect>,
+    contacts: Arc<Contacts>,
     events: mpsc::UnboundedSender<Event>,
     failed: CancellationToken,
 }
@@ -252,6 +267,7 @@ impl Driver {
                 self.failed.cancel();
                 return false;
             }
+            ops.iter().for_each(|op| self.contacts.apply(op));
         }
         words.into_iter().for_each(|word| self.say(word));
         true

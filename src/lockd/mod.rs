@@ -1,5 +1,27 @@
 //! The lock service: drives the lock core, speaks NLM, and calls back.
 
+mod contacts;
 mod driver;
+mod granted;
+mod program;
 
-pub use driver::{Event, Lockd, Settings};
+pub use contacts::Contacts;
+pub use driver::{Event, Lockd, Settings, Thread};
+pub use granted::call_back;
+pub use program::Nlm;
+
+/// How NLM names a transport of the listener.
+pub(crate) const fn nlm_transport(transport: crate::rpc_server::Transport) -> cleat_nlm::Transport {
+    match transport {
+        crate::rpc_server::Transport::Tcp => cleat_nlm::Transport::Tcp,
+        crate::rpc_server::Transport::Udp => cleat_nlm::Transport::Udp,
+    }
+}
+
+/// The transport that NLM names.
+pub(crate) const fn transport(transport: cleat_nlm::Transport) -> crate::rpc_server::Transport {
+    match transport {
+        cleat_nlm::Transport::Tcp => crate::rpc_server::Transport::Tcp,
+        cleat_nlm::Transport::Udp => crate::rpc_server::Transport::Udp,
+    }
+}

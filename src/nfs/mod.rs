@@ -25,6 +25,7 @@ use cleat_rpc::{Fault, Reply, Writer};
 use self::status::Status;
 use self::wire::Handle;
 use crate::exports::{Exports, Refusal, Target};
+pub use crate::rpc_server::IO_BYTES_MAX;
 use crate::rpc_server::{Answer, Call, Program};
 use crate::vfs::FileHandle;
 
@@ -32,9 +33,6 @@ use crate::vfs::FileHandle;
 pub const PROGRAM: u32 = 100_003;
 /// The version served.
 pub const VERSION: u32 = 3;
-/// The most bytes of data in one READ or WRITE, and of any other reply's entries: FSINFO's rtmax
-/// and wtmax. A record must have room for this and its headers.
-pub const IO_BYTES_MAX: u32 = 1 << 20;
 
 /// The procedures' numbers (RFC 1813 3.3).
 #[allow(missing_docs, reason = "each is its name")]

@@ -75,21 +75,13 @@ impl Status {
     /// file system went about it and would say something else to a client.
     #[must_use]
     pub fn within(self, procedure: u32) -> Self {
-        use procedure::{ACCESS, FSINFO, FSSTAT, GETATTR, PATHCONF};
-        use procedure::{
-            COMMIT, LINK, MKNOD, READ, READDIR, READDIRPLUS, READLINK, SETATTR, WRITE,
-        };
+        use procedure::*;
         match (self, procedure) {
             // An object of the wrong kind: NFS3ERR_INVAL (RFC 1813 3.3.2, 3.3.5 to 3.3.7).
             (Self::IsDir, SETATTR | READLINK | READ | WRITE | COMMIT) => Self::Inval,
-            // These name no file but by its handle: what is not there is a file that is gone.
+            // These name no file that is there but by its handle: what is not is a file that is gone.
             // Linux says ENOENT for the entries of a directory that was removed.
-            (
-                Self::NoEnt,
-                GETATTR | SETATTR | ACCESS | READLINK | READ | WRITE | READDIR | READDIRPLUS
-                | FSSTAT | FSINFO | PATHCONF | COMMIT,
-            ) => Self::Stale,
-            (Self::NoEnt, LINK) => Self::Stale,
+            (Self::NoEnt, GETATTR | SETATTR | ACCESS..=WRITE | LINK..=COMMIT) => Self::Stale,
             // Answers that a client can read from one procedure only.
             (Self::NotSync, SETATTR)
             | (Self::BadCookie | Self::TooSmall, READDIR | READDIRPLUS)

@@ -82,7 +82,7 @@ impl Kind {
 }
 
 impl Encode for Attributes {
-    /// `fattr3` (RFC 1813 2.5), in [`ATTRIBUTES_BYTES`].
+    /// `fattr3` (RFC 1813 2.5), 84 bytes.
     fn encode(&self, writer: &mut Writer) {
         let words = [self.kind.on_the_wire(), self.mode, self.links, self.uid, self.gid];
         words.into_iter().for_each(|word| writer.u32(word));

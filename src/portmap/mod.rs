@@ -13,7 +13,7 @@ use std::time::Duration;
 use cleat_rpc::portmap::PORT;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::config::Rpcbind;
 use crate::rpc_server::{Listener, Sockets};
@@ -36,7 +36,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(1);
 pub enum RegisterError {
     /// No rpcbind answers on the loopback interface.
     #[error(
-        "no rpcbind answers on this host; start one (`systemctl start rpcbind`), or use --rpcbind embedded"
+        "no rpcbind answers on this host; start one (systemctl start rpcbind), or use --rpcbind \
+         embedded"
     )]
     NoRpcbind,
     /// A rpcbind is there and did not do it.
@@ -47,7 +48,8 @@ pub enum RegisterError {
     NothingTaken,
     /// Port 111 cannot be had.
     #[error(
-        "cannot listen on port {PORT}: {0}; stop what does, start as root, or use --rpcbind system"
+        "no rpcbind answers on this host, nor can port {PORT} be listened on: {0}; start rpcbind \
+         (systemctl start rpcbind), or run as root"
     )]
     Bind(#[source] io::Error),
 }
@@ -64,16 +66,20 @@ enum Way {
 }
 
 impl Registration {
-    /// Registers our programs at the addresses the listener has bound, in the way asked for.
-    /// To be called once these addresses are served. With `auto` it does what can be done and
-    /// never fails.
-    pub async fn start(mode: Rpcbind, listen: &[SocketAddr]) -> Result<Self, RegisterError> {
+    /// Registers our programs at the addresses the listener has bound, in the way asked for. To
+    /// be called once these addresses are served. Who knows the port needs no port mapper, so a
+    /// way that cannot be gone is told in the log and does not end the server.
+    pub async fn register(mode: Rpcbind, listen: &[SocketAddr]) -> Self {
         let way = match mode {
-            Rpcbind::Off => Way::Off,
-            Rpcbind::System => Self::system(listen).await?,
-            Rpcbind::Embedded => Self::embedded(listen)?,
+            Rpcbind::Off => Ok(Way::Off),
+            Rpcbind::System => Self::system(listen).await,
+            Rpcbind::Embedded => Self::embedded(listen),
             Rpcbind::Auto => Self::auto(listen).await,
         };
+        let way = way.unwrap_or_else(|failure| {
+            error!("{failure}");
+            Way::Off
+        });
         if matches!(way, Way::Off) {
             let port = listen.first().map_or(0, SocketAddr::port);
             warn!(
@@ -81,22 +87,14 @@ impl Registration {
                  port={port},mountport={port},nolock, and Linux cannot lock through the server"
             );
         }
-        Ok(Self { way })
+        Self { way }
     }
 
-    async fn auto(listen: &[SocketAddr]) -> Way {
+    async fn auto(listen: &[SocketAddr]) -> Result<Way, RegisterError> {
         match Self::system(listen).await {
-            Ok(way) => return way,
-            Err(RegisterError::NoRpcbind) => {}
-            Err(error) => {
-                warn!("{error}");
-                return Way::Off;
-            }
+            Err(RegisterError::NoRpcbind) => Self::embedded(listen),
+            other => other,
         }
-        Self::embedded(listen).unwrap_or_else(|error| {
-            warn!("no rpcbind answers on this host, and {error}");
-            Way::Off
-        })
     }
 
     async fn system(listen: &[SocketAddr]) -> Result<Way, RegisterError> {
@@ -136,7 +134,7 @@ impl Registration {
     }
 
     /// Removes what was registered, or stops answering on port 111.
-    pub async fn stop(self) {
+    pub async fn unregister(self) {
         match self.way {
             Way::System { stop, keeper } => {
                 let _ = stop.send(());

@@ -8,7 +8,7 @@ use cleat_rpc::portmap::{self, Binding, Protocol, parse_universal_address};
 
 use super::client::{Link, RpcbindError, SOCKET};
 use super::services::{Entry, NLM, NSM, name};
-use crate::rpc_client::{self, Procedure, Route};
+use crate::rpc_client::{self, Procedure, Resend, Route};
 use crate::rpc_server::Transport;
 
 /// How long a service that holds one of our programs has to show that it is alive.
@@ -188,7 +188,8 @@ async fn answers(entry: &Entry, binding: &Binding) -> bool {
     };
     let null = Procedure { program: entry.program, version: entry.version, number: 0 };
     let route = Route { to, from: any, transport };
-    match rpc_client::call(route, address.port(), null, &[], PROBE_PATIENCE).await {
+    let resend = Resend::UntilAnswered;
+    match rpc_client::call(route, address.port(), null, &[], resend, PROBE_PATIENCE).await {
         // Whatever it answers, something does.
         Ok(_) | Err(rpc_client::CallError::Refused(_)) => true,
         Err(_) => false,

@@ -27,7 +27,7 @@ impl Store {
     /// What is returned is on the disk.
     pub fn new_instance(&self, power: bool) -> Result<Identity, StoreError> {
         let before = self.get(NSM_STATE_KEY)?.map(|bytes| self.number(bytes)).transpose()?;
-        let nsm_state = cleat_nlm::nsm::next_state(before.unwrap_or(0));
+        let nsm_state = cleat_nlm::nsm::next_state(before);
         let handle_key = match self.get(HANDLE_KEY_KEY)? {
             Some(bytes) => {
                 bytes.try_into().map_err(|_| self.damaged("the handle key".to_owned()))?

@@ -3,6 +3,9 @@
 //! Calls block. They run with no await between them, on threads that may block, and each is
 //! judged as the [`Identity`] that it is given.
 
+#[cfg(target_os = "linux")]
+pub mod local;
+
 use bytes::Bytes;
 use cleat_mount::Identity;
 use rustix::io::Errno;
@@ -71,7 +74,7 @@ pub enum Kind {
 }
 
 /// A time since 1970-01-01 UTC as the file system has it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp {
     /// Seconds, negative before 1970.
     pub seconds: i64,

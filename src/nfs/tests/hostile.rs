@@ -86,6 +86,7 @@ fn no_prefix_of_arguments_is_taken_for_arguments() {
         assert_eq!(fake.asked(), Vec::<String>::new(), "procedure {procedure} did something");
         let reply = nfs.run(&call(procedure, arguments)).expect("a result").into_bytes();
         assert_eq!(reply[..4], [0; 4], "procedure {procedure}");
+        fake.asked();
     }
 }
 

@@ -5,7 +5,8 @@ use nfs3_types::xdr_codec::{Opaque, Pack, Unpack, Void};
 use proptest::prelude::*;
 use rustix::io::Errno;
 
-use super::super::procedure;
+use super::super::procedure::{self, *};
+use super::hostile::samples;
 use super::*;
 use crate::vfs::{Attributes, Kind, Timestamp};
 
@@ -24,7 +25,7 @@ fn attributes() -> impl Strategy<Value = Attributes> {
             .prop_map(|(seconds, nanoseconds)| Timestamp { seconds, nanoseconds })
     };
     let numbers = any::<([u32; 6], [u64; 4])>();
-    (prop::sample::select(&kinds[..]), numbers, [time(), time(), time()]).prop_map(
+    (prop::sample::select(kinds.to_vec()), numbers, [time(), time(), time()]).prop_map(
         |(kind, (small, large), [accessed, modified, changed])| Attributes {
             kind,
             mode: small[0],
@@ -284,4 +285,63 @@ fn failures_carry_attributes_too() {
     assert_eq!(status, dquot);
     assert_post(&fail.file_attributes, after);
     assert_wcc(&fail.linkdir_wcc, after);
+}
+
+/// Reads a reply of any procedure with the oracle, to its last byte.
+fn status_of(procedure: u32, reply: Reply) -> nfsstat3 {
+    fn status<T: Unpack, E: Unpack>(reply: Reply) -> nfsstat3 {
+        match unpack::<Nfs3Result<T, E>>(reply) {
+            Nfs3Result::Ok(_) => nfsstat3::NFS3_OK,
+            Nfs3Result::Err((status, _)) => status,
+        }
+    }
+    match procedure {
+        GETATTR => status::<theirs::GETATTR3resok, Void>(reply),
+        SETATTR => status::<theirs::SETATTR3resok, theirs::SETATTR3resfail>(reply),
+        LOOKUP => status::<theirs::LOOKUP3resok, theirs::LOOKUP3resfail>(reply),
+        ACCESS => status::<theirs::ACCESS3resok, theirs::ACCESS3resfail>(reply),
+        READLINK => status::<theirs::READLINK3resok<'_>, theirs::READLINK3resfail>(reply),
+        READ => status::<theirs::READ3resok<'_>, theirs::READ3resfail>(reply),
+        WRITE => status::<theirs::WRITE3resok, theirs::WRITE3resfail>(reply),
+        CREATE => status::<theirs::CREATE3resok, theirs::CREATE3resfail>(reply),
+        MKDIR => status::<theirs::MKDIR3resok, theirs::MKDIR3resfail>(reply),
+        SYMLINK => status::<theirs::SYMLINK3resok, theirs::SYMLINK3resfail>(reply),
+        MKNOD => status::<theirs::MKNOD3resok, theirs::MKNOD3resfail>(reply),
+        REMOVE => status::<theirs::REMOVE3resok, theirs::REMOVE3resfail>(reply),
+        RMDIR => status::<theirs::RMDIR3resok, theirs::RMDIR3resfail>(reply),
+        RENAME => status::<theirs::RENAME3resok, theirs::RENAME3resfail>(reply),
+        LINK => status::<theirs::LINK3resok, theirs::LINK3resfail>(reply),
+        READDIR => status::<theirs::READDIR3resok<'_>, theirs::READDIR3resfail>(reply),
+        READDIRPLUS => status::<theirs::READDIRPLUS3resok<'_>, theirs::READDIRPLUS3resfail>(reply),
+        FSSTAT => status::<theirs::FSSTAT3resok, theirs::FSSTAT3resfail>(reply),
+        FSINFO => status::<theirs::FSINFO3resok, theirs::FSINFO3resfail>(reply),
+        PATHCONF => status::<theirs::PATHCONF3resok, theirs::PATHCONF3resfail>(reply),
+        COMMIT => status::<theirs::COMMIT3resok, theirs::COMMIT3resfail>(reply),
+        other => panic!("procedure {other}"),
+    }
+}
+
+#[test]
+fn every_reply_is_read_to_its_end() {
+    for known in [false, true] {
+        for error in [None, Some(Errno::IO)] {
+            let (nfs, _) = nfs(Fake { known, error: error.map(Into::into), ..Fake::default() });
+            let expected = error.map_or(nfsstat3::NFS3_OK, |_| nfsstat3::NFS3ERR_IO);
+            for (procedure, arguments) in samples() {
+                let reply = nfs.run(&call(procedure, arguments));
+                assert_eq!(status_of(procedure, reply), expected, "procedure {procedure}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_status_is_one_that_others_know() {
+    for error in (1..134).map(Errno::from_raw_os_error) {
+        let (nfs, _) = nfs(Fake::failing(error));
+        for (procedure, arguments) in samples() {
+            let status = status_of(procedure, nfs.run(&call(procedure, arguments)));
+            assert_ne!(status, nfsstat3::NFS3_OK, "procedure {procedure}, {error}");
+        }
+    }
 }

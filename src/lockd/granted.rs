@@ -1,0 +1,193 @@
+//! Calls clients back: does what [`cleat_nlm::granted`] decides, each call in a task of its own.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cleat_lock::{Input, WaiterId};
+use cleat_nlm::granted::{Action, Because, Failure, Route, Ticket};
+use cleat_nlm::wire::{PROGRAM, Res, procedure};
+use cleat_nlm::{Sender, Waiting, granted};
+use cleat_rpc::Reader;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::driver::{Event, Lockd};
+use super::transport;
+use crate::rpc_client::{self, CallError, Procedure, Resend};
+
+/// How long a client's rpcbind may take to tell a port.
+const FIND_PORT: Duration = Duration::from_secs(5);
+
+/// The end of an action, for the sender of this client.
+type End = (IpAddr, granted::Event);
+
+/// Sends GRANTED for what `lockd` grants, until `stop`.
+pub async fn call_back(
+    lockd: Lockd,
+    mut events: mpsc::UnboundedReceiver<Event>,
+    stop: CancellationToken,
+) {
+    let (ends, mut ended) = mpsc::unbounded_channel();
+    let mut callbacks = Callbacks { lockd, ends, senders: HashMap::new(), clients: HashMap::new() };
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            event = events.recv() => match event {
+                Some(event) => callbacks.event(event),
+                None => return,
+            },
+            Some((client, end)) = ended.recv() => callbacks.step(client, end),
+            () = callbacks.deadline() => callbacks.tick(),
+        }
+    }
+}
+
+struct Callbacks {
+    lockd: Lockd,
+    ends: mpsc::UnboundedSender<End>,
+    senders: HashMap<IpAddr, Sender>,
+    /// Whose grant a waiter's is.
+    clients: HashMap<WaiterId, IpAddr>,
+}
+
+impl Callbacks {
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Grant(grant) => match Waiting::from_bytes(&grant.context) {
+                Ok(waiting) => {
+                    let (client, waiter) = (waiting.client, grant.waiter);
+                    self.clients.insert(waiter, client);
+                    let (waiting, told) = (Box::new(waiting), grant.told);
+                    self.step(client, granted::Event::Grant { waiter, waiting, told });
+                }
+                Err(error) => {
+                    warn!(owner = %grant.owner.owner_id, %error, "cannot call back a waiter");
+                }
+            },
+            Event::GrantOver(waiter) => {
+                if let Some(client) = self.clients.remove(&waiter) {
+                    self.step(client, granted::Event::Over { waiter });
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let now_ms = self.lockd.now_ms();
+        let due = |sender: &Sender| sender.next_deadline().is_some_and(|due_ms| due_ms <= now_ms);
+        let clients: Vec<IpAddr> =
+            self.senders.iter().filter(|(_, each)| due(each)).map(|(client, _)| *client).collect();
+        clients.into_iter().for_each(|client| self.step(client, granted::Event::Tick));
+    }
+
+    fn step(&mut self, client: IpAddr, event: granted::Event) {
+        let mut actions = Vec::new();
+        let sender = self.senders.entry(client).or_default();
+        sender.step(self.lockd.now_ms(), event, &mut actions);
+        if sender.is_idle() {
+            self.senders.remove(&client);
+        }
+        actions.into_iter().for_each(|action| self.act(client, action));
+    }
+
+    fn act(&mut self, client: IpAddr, action: Action) {
+        match action {
+            Action::AskPort { route } => {
+                let ends = self.ends.clone();
+                tokio::spawn(async move {
+                    let port = ask_port(route).await;
+                    let _ = ends.send((client, granted::Event::Port { route, port }));
+                });
+            }
+            Action::Call { ticket, route, port, arguments, timeout_ms } => {
+                let ends = self.ends.clone();
+                tokio::spawn(async move {
+                    let end = call(ticket, route, port, arguments, timeout_ms).await;
+                    let _ = ends.send((client, end));
+                });
+            }
+            Action::Outcome { waiter, outcome, because } => {
+                self.clients.remove(&waiter);
+                log_answer(client, waiter, because);
+                self.lockd.tell(Input::GrantOutcome { waiter, outcome });
+            }
+        }
+    }
+
+    async fn deadline(&self) {
+        let next_ms = self.senders.values().filter_map(Sender::next_deadline).min();
+        match next_ms {
+            Some(next_ms) => {
+                let wait_ms = next_ms.saturating_sub(self.lockd.now_ms());
+                tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn log_answer(client: IpAddr, waiter: WaiterId, because: Because) {
+    match because {
+        Because::Granted => debug!(%client, ?waiter, "the client took its lock"),
+        Because::Denied(stat) => {
+            info!(%client, ?waiter, ?stat, "the client no longer wants the lock: rolled back");
+        }
+        Because::DeniedWhenRepeated(stat) => {
+            info!(%client, ?waiter, ?stat, "the client denies a repeated GRANTED: it has the lock");
+        }
+    }
+}
+
+fn client_route(route: Route) -> rpc_client::Route {
+    let transport = transport(route.transport);
+    rpc_client::Route { to: route.client, from: route.server, transport }
+}
+
+async fn ask_port(route: Route) -> Option<u16> {
+    let found = rpc_client::find_port(client_route(route), PROGRAM, route.version, FIND_PORT).await;
+    found
+        .inspect_err(|error| {
+            warn!(client = %route.client, %error, "cannot find the client's lock manager");
+        })
+        .ok()
+}
+
+async fn call(
+    ticket: Ticket,
+    route: Route,
+    port: u16,
+    arguments: Bytes,
+    timeout_ms: u64,
+) -> granted::Event {
+    let patience = Duration::from_millis(timeout_ms);
+    let procedure =
+        Procedure { program: PROGRAM, version: route.version, number: procedure::GRANTED };
+    // The sender must know of each datagram: a client that took its lock from the first refuses
+    // the second.
+    let resend = Resend::Never;
+    let answer =
+        rpc_client::call(client_route(route), port, procedure, &arguments, resend, patience).await;
+    let failure = match answer {
+        Ok(results) => match Reader::new(&results).get::<Res<'_>>() {
+            Ok(result) => return granted::Event::Answered { ticket, stat: result.stat },
+            Err(_) => Failure::NoReply,
+        },
+        Err(error) => {
+            debug!(client = %route.client, %error, "GRANTED brought no answer");
+            failure(&error)
+        }
+    };
+    granted::Event::Failed { ticket, failure }
+}
+
+/// What a failed call says of whether the client may have acted on it.
+fn failure(error: &CallError) -> Failure {
+    match error {
+        CallError::NotConnected(_) => Failure::NotDelivered,
+        CallError::Refused(_) | CallError::NotRegistered(_) => Failure::NotRun,
+        CallError::Timeout(_) | CallError::Io(_) | CallError::Record(_) => Failure::NoReply,
+    }
+}

@@ -201,7 +201,6 @@ fn put_waiter(out: &mut Writer, waiter: &WaiterRecord) {
     out.bytes(&waiter.context);
     out.byte(u8::from(waiter.granted.is_some()));
     if let Some(granted) = &waiter.granted {
-        out.number(granted.order);
         out.number(granted.ids_used.into());
         out.number(granted.undo.len() as u64);
         for undo in &granted.undo {
@@ -242,7 +241,7 @@ fn get_waiter(
 }
 
 fn get_granted(value: &mut Reader<'_>, within: Range) -> Result<Granted, RecordError> {
-    let (order, ids_used) = (value.number()?, value.number32("ids_used")?);
+    let ids_used = value.number32("ids_used")?;
     let mut undo: Vec<Undo> = Vec::new();
     for _ in 0..value.number()? {
         let range = get_range(value)?;
@@ -257,5 +256,5 @@ fn get_granted(value: &mut Reader<'_>, within: Range) -> Result<Granted, RecordE
         }
         undo.push(Undo { range, held });
     }
-    Ok(Granted { order, ids_used, undo })
+    Ok(Granted { ids_used, undo })
 }

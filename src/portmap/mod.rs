@@ -70,11 +70,16 @@ impl Registration {
     /// be called once these addresses are served. Who knows the port needs no port mapper, so a
     /// way that cannot be gone is told in the log and does not end the server.
     pub async fn register(mode: Rpcbind, listen: &[SocketAddr]) -> Self {
+        Self::register_every(mode, listen, CHECK).await
+    }
+
+    /// The same, making sure of the registrations every so often.
+    pub async fn register_every(mode: Rpcbind, listen: &[SocketAddr], every: Duration) -> Self {
         let way = match mode {
             Rpcbind::Off => Ok(Way::Off),
-            Rpcbind::System => Self::system(listen).await,
+            Rpcbind::System => Self::system(listen, every).await,
             Rpcbind::Embedded => Self::embedded(listen),
-            Rpcbind::Auto => Self::auto(listen).await,
+            Rpcbind::Auto => Self::auto(listen, every).await,
         };
         let way = way.unwrap_or_else(|failure| {
             error!("{failure}");
@@ -90,19 +95,19 @@ impl Registration {
         Self { way }
     }
 
-    async fn auto(listen: &[SocketAddr]) -> Result<Way, RegisterError> {
-        match Self::system(listen).await {
+    async fn auto(listen: &[SocketAddr], every: Duration) -> Result<Way, RegisterError> {
+        match Self::system(listen, every).await {
             Err(RegisterError::NoRpcbind) => Self::embedded(listen),
             other => other,
         }
     }
 
-    async fn system(listen: &[SocketAddr]) -> Result<Way, RegisterError> {
+    async fn system(listen: &[SocketAddr], every: Duration) -> Result<Way, RegisterError> {
         let entries = services::entries(&SERVICES, &representatives(listen));
         let (link, outcome) = register(&entries).await?;
         info!(%link, registrations = outcome.held.len(), "registered with rpcbind");
         let (stop, stopped) = oneshot::channel();
-        let keeper = tokio::spawn(keep(link, entries, outcome, stopped));
+        let keeper = tokio::spawn(keep(link, entries, outcome, every, stopped));
         Ok(Way::System { stop, keeper })
     }
 
@@ -194,9 +199,10 @@ async fn keep(
     link: Link,
     entries: Vec<Entry>,
     mut outcome: Outcome,
+    every: Duration,
     mut stopped: oneshot::Receiver<()>,
 ) {
-    while tokio::time::timeout(CHECK, &mut stopped).await.is_err() {
+    while tokio::time::timeout(every, &mut stopped).await.is_err() {
         match system::ensure(&link, &entries).await {
             Ok(now) => {
                 report(&now, &outcome.conflicts);

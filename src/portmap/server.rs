@@ -128,7 +128,7 @@ impl PortMapper {
         let found = best(&entries, asked.version, call.local, exact);
         found
             .and_then(|entry| reachable(entry.address, call.local))
-            .map_or_else(String::new, |at| universal_address(at))
+            .map_or_else(String::new, universal_address)
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use cleat::config::Rpcbind;
 use cleat::mountd::Mountd;
-use cleat::portmap::Registration;
 use cleat::portmap::services::{MOUNT, NFS, NLM, NSM};
+use cleat::portmap::{RegisterError, Registration};
 use cleat::rpc_server::{Answer, Call, Listener, Program, Sockets};
 use cleat_mount::{ClientRule, Export, ExportTable, Options};
 use cleat_rpc::{Fault, Writer};
@@ -89,6 +89,10 @@ fn serve(port: u16) -> (Listener, Vec<SocketAddr>) {
     let addresses = sockets.addresses();
     listener.serve(sockets);
     (listener, addresses)
+}
+
+async fn start(mode: Rpcbind, addresses: &[SocketAddr]) -> Registration {
+    Registration::start(mode, addresses).await.expect("a way")
 }
 
 fn rpcbind() -> Child {
@@ -171,10 +175,10 @@ fn ask_as_clients_do() {
 async fn inside_registered_and_removed() {
     let mut rpcbind = rpcbind();
     let (listener, addresses) = serve(2049);
-    let registration = Registration::register(Rpcbind::Auto, &addresses).await;
+    let registration = start(Rpcbind::Auto, &addresses).await;
     assert_eq!((registration.word(), registered()), ("system", expected("8.1")));
     ask_as_clients_do();
-    registration.unregister().await;
+    registration.stop().await;
     assert_eq!(registered(), Vec::<String>::new());
     listener.stop(Duration::from_secs(1)).await;
     rpcbind.kill().expect("it runs");
@@ -185,14 +189,14 @@ async fn inside_registered_and_removed() {
 async fn inside_takes_over() {
     let mut rpcbind = rpcbind();
     let (listener, addresses) = serve(20490);
-    let killed = Registration::register(Rpcbind::System, &addresses).await;
+    let killed = start(Rpcbind::System, &addresses).await;
     std::mem::forget(killed);
     listener.stop(Duration::from_secs(1)).await;
     drop(listener);
     let (_listener, addresses) = serve(2049);
-    let registration = Registration::register(Rpcbind::System, &addresses).await;
+    let registration = start(Rpcbind::System, &addresses).await;
     assert_eq!(registered(), expected("8.1"));
-    registration.unregister().await;
+    registration.stop().await;
     assert_eq!(registered(), Vec::<String>::new());
     rpcbind.kill().expect("it runs");
 }
@@ -202,14 +206,16 @@ async fn inside_takes_over() {
 async fn inside_left_to_another() {
     let mut rpcbind = rpcbind();
     let (_other, addresses) = serve(20490);
-    let other = Registration::register(Rpcbind::System, &addresses).await;
+    let other = start(Rpcbind::System, &addresses).await;
     let (_listener, addresses) = serve(2049);
-    let registration = Registration::register(Rpcbind::System, &addresses).await;
-    // Nothing was to be had: the other is alive.
+    // Nothing is to be had: the other is alive.
+    let refused = Registration::start(Rpcbind::System, &addresses).await.err();
+    assert!(matches!(refused, Some(RegisterError::NothingTaken)), "{refused:?}");
+    let registration = start(Rpcbind::Auto, &addresses).await;
     assert_eq!((registration.word(), registered()), ("off", expected("80.10")));
-    registration.unregister().await;
+    registration.stop().await;
     assert_eq!(registered(), expected("80.10"));
-    other.unregister().await;
+    other.stop().await;
     rpcbind.kill().expect("it runs");
 }
 
@@ -219,10 +225,10 @@ async fn inside_over_loopback() {
     let mut rpcbind = rpcbind();
     std::fs::remove_file("/run/rpcbind.sock").expect("the socket");
     let (_listener, addresses) = serve(2049);
-    let registration = Registration::register(Rpcbind::Auto, &addresses).await;
+    let registration = start(Rpcbind::Auto, &addresses).await;
     assert_eq!(registration.word(), "system");
     assert_eq!(registered(), expected("8.1"));
-    registration.unregister().await;
+    registration.stop().await;
     assert_eq!(registered(), Vec::<String>::new());
     rpcbind.kill().expect("it runs");
 }
@@ -242,10 +248,10 @@ async fn inside_another_network() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let (_listener, addresses) = serve(2049);
-    let registration = Registration::register(Rpcbind::Auto, &addresses).await;
+    let registration = start(Rpcbind::Auto, &addresses).await;
     assert_eq!((registration.word(), registered()), ("system", expected("8.1")));
     assert!(!output("rpcinfo").contains("nlockmgr"), "the other network's rpcbind has been told");
-    registration.unregister().await;
+    registration.stop().await;
     assert_eq!(registered(), Vec::<String>::new());
     ours.kill().expect("it runs");
     other.kill().expect("it runs");
@@ -255,7 +261,7 @@ async fn inside_another_network() {
 #[ignore = "needs namespaces of its own"]
 async fn inside_embedded() {
     let (_listener, addresses) = serve(2049);
-    let registration = Registration::register(Rpcbind::Auto, &addresses).await;
+    let registration = start(Rpcbind::Auto, &addresses).await;
     assert_eq!(registration.word(), "embedded");
     ask_as_clients_do();
     let listed = output("rpcinfo -p 127.0.0.1");
@@ -263,7 +269,7 @@ async fn inside_embedded() {
     // To the system's tools it looks as rpcbind does, but for the netids of the other families.
     let dump = output("rpcinfo 127.0.0.1");
     assert!(dump.contains("0.0.0.0.8.1") && dump.contains("::.0.111"), "{dump}");
-    registration.unregister().await;
+    registration.stop().await;
     let gone = Command::new("rpcinfo").args(["-p", "127.0.0.1"]).output().expect("it starts");
     assert!(!gone.status.success());
 }
@@ -274,7 +280,8 @@ async fn inside_told_again() {
     let mut first = rpcbind();
     let (_listener, addresses) = serve(2049);
     let every = Duration::from_millis(200);
-    let registration = Registration::register_every(Rpcbind::Auto, &addresses, every).await;
+    let registration =
+        Registration::start_checked_every(every, Rpcbind::Auto, &addresses).await.expect("auto");
     first.kill().expect("it runs");
     first.wait().expect("it ends");
     let mut second = rpcbind();
@@ -284,7 +291,7 @@ async fn inside_told_again() {
         assert!(waits < 100, "{:?}", registered());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    registration.unregister().await;
+    registration.stop().await;
     assert_eq!(registered(), Vec::<String>::new());
     second.kill().expect("it runs");
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use cleat_rpc::portmap::PORT;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::config::Rpcbind;
 use crate::rpc_server::{Listener, Sockets};
@@ -67,24 +67,24 @@ enum Way {
 
 impl Registration {
     /// Registers our programs at the addresses the listener has bound, in the way asked for. To
-    /// be called once these addresses are served. Who knows the port needs no port mapper, so a
-    /// way that cannot be gone is told in the log and does not end the server.
-    pub async fn register(mode: Rpcbind, listen: &[SocketAddr]) -> Self {
-        Self::register_every(mode, listen, CHECK).await
+    /// be called once these addresses are served. With `auto` it does what can be done and never
+    /// fails: who is told the port needs no port mapper.
+    pub async fn start(mode: Rpcbind, listen: &[SocketAddr]) -> Result<Self, RegisterError> {
+        Self::start_checked_every(CHECK, mode, listen).await
     }
 
     /// The same, making sure of the registrations every so often.
-    pub async fn register_every(mode: Rpcbind, listen: &[SocketAddr], every: Duration) -> Self {
+    pub async fn start_checked_every(
+        every: Duration,
+        mode: Rpcbind,
+        listen: &[SocketAddr],
+    ) -> Result<Self, RegisterError> {
         let way = match mode {
-            Rpcbind::Off => Ok(Way::Off),
-            Rpcbind::System => Self::system(listen, every).await,
-            Rpcbind::Embedded => Self::embedded(listen),
+            Rpcbind::Off => Way::Off,
+            Rpcbind::System => Self::system(listen, every).await?,
+            Rpcbind::Embedded => Self::embedded(listen)?,
             Rpcbind::Auto => Self::auto(listen, every).await,
         };
-        let way = way.unwrap_or_else(|failure| {
-            error!("{failure}");
-            Way::Off
-        });
         if matches!(way, Way::Off) {
             let port = listen.first().map_or(0, SocketAddr::port);
             warn!(
@@ -92,14 +92,18 @@ impl Registration {
                  port={port},mountport={port},nolock, and Linux cannot lock through the server"
             );
         }
-        Self { way }
+        Ok(Self { way })
     }
 
-    async fn auto(listen: &[SocketAddr], every: Duration) -> Result<Way, RegisterError> {
-        match Self::system(listen, every).await {
+    async fn auto(listen: &[SocketAddr], every: Duration) -> Way {
+        let way = match Self::system(listen, every).await {
             Err(RegisterError::NoRpcbind) => Self::embedded(listen),
             other => other,
-        }
+        };
+        way.unwrap_or_else(|failure| {
+            warn!("{failure}");
+            Way::Off
+        })
     }
 
     async fn system(listen: &[SocketAddr], every: Duration) -> Result<Way, RegisterError> {
@@ -139,7 +143,7 @@ impl Registration {
     }
 
     /// Removes what was registered, or stops answering on port 111.
-    pub async fn unregister(self) {
+    pub async fn stop(self) {
         match self.way {
             Way::System { stop, keeper } => {
                 let _ = stop.send(());

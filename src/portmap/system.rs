@@ -188,8 +188,9 @@ async fn answers(entry: &Entry, binding: &Binding) -> bool {
     };
     let null = Procedure { program: entry.program, version: entry.version, number: 0 };
     let route = Route { to, from: any, transport };
-    let resend = Resend::UntilAnswered;
-    match rpc_client::call(route, address.port(), null, &[], resend, PROBE_PATIENCE).await {
+    match rpc_client::call(route, address.port(), null, &[], Resend::UntilAnswered, PROBE_PATIENCE)
+        .await
+    {
         // Whatever it answers, something does.
         Ok(_) | Err(rpc_client::CallError::Refused(_)) => true,
         Err(_) => false,

@@ -95,21 +95,37 @@ async fn start(mode: Rpcbind, addresses: &[SocketAddr]) -> Registration {
     Registration::start(mode, addresses).await.expect("a way")
 }
 
-fn rpcbind() -> Child {
-    let mut child = Command::new("rpcbind").arg("-f").spawn().expect("rpcbind starts");
-    for _ in 0..100 {
-        std::thread::sleep(Duration::from_millis(50));
-        if Command::new("rpcinfo")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
-        {
-            return child;
-        }
+/// A daemon that ends with its owner.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
-    let _ = child.kill();
-    panic!("rpcbind does not answer");
+}
+
+fn daemon(words: &[&str]) -> Daemon {
+    Daemon(Command::new(words[0]).args(&words[1..]).spawn().expect(words[0]))
+}
+
+fn rpcbind() -> Daemon {
+    let daemon = daemon(&["rpcbind", "-f"]);
+    wait_until("rpcbind answers", || {
+        let rpcinfo = Command::new("rpcinfo").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        rpcinfo.is_ok_and(|status| status.success())
+    });
+    daemon
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..200 {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("after 10 s it is still not so that {what}");
 }
 
 /// The output of a command that must succeed.
@@ -173,7 +189,7 @@ fn ask_as_clients_do() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs namespaces of its own"]
 async fn inside_registered_and_removed() {
-    let mut rpcbind = rpcbind();
+    let _rpcbind = rpcbind();
     let (listener, addresses) = serve(2049);
     let registration = start(Rpcbind::Auto, &addresses).await;
     assert_eq!((registration.word(), registered()), ("system", expected("8.1")));
@@ -181,13 +197,12 @@ async fn inside_registered_and_removed() {
     registration.stop().await;
     assert_eq!(registered(), Vec::<String>::new());
     listener.stop(Duration::from_secs(1)).await;
-    rpcbind.kill().expect("it runs");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs namespaces of its own"]
 async fn inside_takes_over() {
-    let mut rpcbind = rpcbind();
+    let _rpcbind = rpcbind();
     let (listener, addresses) = serve(20490);
     let killed = start(Rpcbind::System, &addresses).await;
     std::mem::forget(killed);
@@ -198,13 +213,12 @@ async fn inside_takes_over() {
     assert_eq!(registered(), expected("8.1"));
     registration.stop().await;
     assert_eq!(registered(), Vec::<String>::new());
-    rpcbind.kill().expect("it runs");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs namespaces of its own"]
 async fn inside_left_to_another() {
-    let mut rpcbind = rpcbind();
+    let _rpcbind = rpcbind();
     let (_other, addresses) = serve(20490);
     let other = start(Rpcbind::System, &addresses).await;
     let (_listener, addresses) = serve(2049);
@@ -216,13 +230,12 @@ async fn inside_left_to_another() {
     registration.stop().await;
     assert_eq!(registered(), expected("80.10"));
     other.stop().await;
-    rpcbind.kill().expect("it runs");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs namespaces of its own"]
 async fn inside_over_loopback() {
-    let mut rpcbind = rpcbind();
+    let _rpcbind = rpcbind();
     std::fs::remove_file("/run/rpcbind.sock").expect("the socket");
     let (_listener, addresses) = serve(2049);
     let registration = start(Rpcbind::Auto, &addresses).await;
@@ -230,31 +243,27 @@ async fn inside_over_loopback() {
     assert_eq!(registered(), expected("8.1"));
     registration.stop().await;
     assert_eq!(registered(), Vec::<String>::new());
-    rpcbind.kill().expect("it runs");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs namespaces of its own"]
 async fn inside_another_network() {
-    let mut ours = rpcbind();
+    let _ours = rpcbind();
     // The files are shared, the network is not: a container often sees its host's socket.
     for file in ["/run/rpcbind.sock", "/run/rpcbind.lock"] {
         std::fs::remove_file(file).expect(file);
     }
     let script = "ip link set lo up && exec rpcbind -f";
-    let mut other =
-        Command::new("unshare").args(["--net", "sh", "-c", script]).spawn().expect("it");
-    while std::os::unix::net::UnixStream::connect("/run/rpcbind.sock").is_err() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let _other = daemon(&["unshare", "--net", "sh", "-c", script]);
+    wait_until("the other rpcbind has its socket", || {
+        std::os::unix::net::UnixStream::connect("/run/rpcbind.sock").is_ok()
+    });
     let (_listener, addresses) = serve(2049);
     let registration = start(Rpcbind::Auto, &addresses).await;
     assert_eq!((registration.word(), registered()), ("system", expected("8.1")));
     assert!(!output("rpcinfo").contains("nlockmgr"), "the other network's rpcbind has been told");
     registration.stop().await;
     assert_eq!(registered(), Vec::<String>::new());
-    ours.kill().expect("it runs");
-    other.kill().expect("it runs");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -277,21 +286,14 @@ async fn inside_embedded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs namespaces of its own"]
 async fn inside_told_again() {
-    let mut first = rpcbind();
+    let first = rpcbind();
     let (_listener, addresses) = serve(2049);
     let every = Duration::from_millis(200);
     let registration =
         Registration::start_checked_every(every, Rpcbind::Auto, &addresses).await.expect("auto");
-    first.kill().expect("it runs");
-    first.wait().expect("it ends");
-    let mut second = rpcbind();
-    let mut waits = 0;
-    while registered() != expected("8.1") {
-        waits += 1;
-        assert!(waits < 100, "{:?}", registered());
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    drop(first);
+    let _second = rpcbind();
+    wait_until("all is registered again", || registered() == expected("8.1"));
     registration.stop().await;
     assert_eq!(registered(), Vec::<String>::new());
-    second.kill().expect("it runs");
 }

@@ -115,7 +115,9 @@ fn judge_listen(said: &[Said<String>], mistakes: &mut Mistakes) -> Vec<SocketAdd
     let ipv6 = listen::host_has_ipv6();
     let mut listen: Vec<SocketAddr> = Vec::new();
     for one in if said.is_empty() { &default } else { said } {
-        for address in mistakes.take(&one.place, listen::parse(&one.value, ipv6)).unwrap_or_default() {
+        for address in
+            mistakes.take(&one.place, listen::parse(&one.value, ipv6)).unwrap_or_default()
+        {
             match listen.iter().find(|other| listen::overlaps(**other, address)) {
                 Some(other) => mistakes.add(
                     &one.place,

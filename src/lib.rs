@@ -11,6 +11,5 @@ pub mod rpc_client;
 pub mod rpc_server;
 pub mod server;
 pub mod statd;
-
 pub mod store;
 pub mod vfs;

@@ -36,7 +36,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(1);
 pub enum RegisterError {
     /// No rpcbind answers on the loopback interface.
     #[error(
-        "no rpcbind answers on this host; start one (`systemctl start rpcbind`), or use --rpcbind embedded"
+        "no rpcbind answers on this host; start one (systemctl start rpcbind), or use --rpcbind \
+         embedded"
     )]
     NoRpcbind,
     /// A rpcbind is there and did not do it.
@@ -47,7 +48,8 @@ pub enum RegisterError {
     NothingTaken,
     /// Port 111 cannot be had.
     #[error(
-        "cannot listen on port {PORT}: {0}; stop what does, start as root, or use --rpcbind system"
+        "no rpcbind answers on this host, nor can port {PORT} be listened on: {0}; start rpcbind \
+         (systemctl start rpcbind), or run as root"
     )]
     Bind(#[source] io::Error),
 }
@@ -64,15 +66,24 @@ enum Way {
 }
 
 impl Registration {
-    /// Registers our programs at the addresses the listener has bound, in the way asked for.
-    /// To be called once these addresses are served. With `auto` it does what can be done and
-    /// never fails.
+    /// Registers our programs at the addresses the listener has bound, in the way asked for. To
+    /// be called once these addresses are served. With `auto` it does what can be done and never
+    /// fails: who is told the port needs no port mapper.
     pub async fn start(mode: Rpcbind, listen: &[SocketAddr]) -> Result<Self, RegisterError> {
+        Self::start_checked_every(CHECK, mode, listen).await
+    }
+
+    /// The same, making sure of the registrations every so often.
+    pub async fn start_checked_every(
+        every: Duration,
+        mode: Rpcbind,
+        listen: &[SocketAddr],
+    ) -> Result<Self, RegisterError> {
         let way = match mode {
             Rpcbind::Off => Way::Off,
-            Rpcbind::System => Self::system(listen).await?,
+            Rpcbind::System => Self::system(listen, every).await?,
             Rpcbind::Embedded => Self::embedded(listen)?,
-            Rpcbind::Auto => Self::auto(listen).await,
+            Rpcbind::Auto => Self::auto(listen, every).await,
         };
         if matches!(way, Way::Off) {
             let port = listen.first().map_or(0, SocketAddr::port);
@@ -84,27 +95,23 @@ impl Registration {
         Ok(Self { way })
     }
 
-    async fn auto(listen: &[SocketAddr]) -> Way {
-        match Self::system(listen).await {
-            Ok(way) => return way,
-            Err(RegisterError::NoRpcbind) => {}
-            Err(error) => {
-                warn!("{error}");
-                return Way::Off;
-            }
-        }
-        Self::embedded(listen).unwrap_or_else(|error| {
-            warn!("no rpcbind answers on this host, and {error}");
+    async fn auto(listen: &[SocketAddr], every: Duration) -> Way {
+        let way = match Self::system(listen, every).await {
+            Err(RegisterError::NoRpcbind) => Self::embedded(listen),
+            other => other,
+        };
+        way.unwrap_or_else(|failure| {
+            warn!("{failure}");
             Way::Off
         })
     }
 
-    async fn system(listen: &[SocketAddr]) -> Result<Way, RegisterError> {
+    async fn system(listen: &[SocketAddr], every: Duration) -> Result<Way, RegisterError> {
         let entries = services::entries(&SERVICES, &representatives(listen));
         let (link, outcome) = register(&entries).await?;
         info!(%link, registrations = outcome.held.len(), "registered with rpcbind");
         let (stop, stopped) = oneshot::channel();
-        let keeper = tokio::spawn(keep(link, entries, outcome, stopped));
+        let keeper = tokio::spawn(keep(link, entries, outcome, every, stopped));
         Ok(Way::System { stop, keeper })
     }
 
@@ -196,9 +203,10 @@ async fn keep(
     link: Link,
     entries: Vec<Entry>,
     mut outcome: Outcome,
+    every: Duration,
     mut stopped: oneshot::Receiver<()>,
 ) {
-    while tokio::time::timeout(CHECK, &mut stopped).await.is_err() {
+    while tokio::time::timeout(every, &mut stopped).await.is_err() {
         match system::ensure(&link, &entries).await {
             Ok(now) => {
                 report(&now, &outcome.conflicts);

@@ -148,7 +148,6 @@ async fn over_tcp(
     from: IpAddr,
     xid: u32,
     message: &[u8],
-    resend: Resend,
 ) -> Result<Bytes, CallError> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.bind(SocketAddr::new(from, 0)).map_err(CallError::NotConnected)?;
@@ -202,7 +201,8 @@ pub async fn find_port(
         });
         Procedure { program: portmap::PROGRAM, version: 4, number: portmap::v3::GETADDR }
     };
-    let results = call(route, portmap::PORT, procedure, &arguments.into_bytes(), patience).await?;
+    let (arguments, resend) = (arguments.into_bytes(), Resend::UntilAnswered);
+    let results = call(route, portmap::PORT, procedure, &arguments, resend, patience).await?;
     let mut reader = Reader::new(&results);
     let port = if route.to.is_ipv4() {
         reader.u32().ok().and_then(|port| u16::try_from(port).ok())

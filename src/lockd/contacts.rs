@@ -76,12 +76,13 @@ impl Contacts {
                 return contact.to_bytes();
             }
             let there = all.entry(contact.client).or_default();
+            let room = there.len() < CALLER_NAMES_MAX;
             match there.iter_mut().find(|known| known.caller_name == contact.caller_name) {
                 Some(known) => {
                     known.merge(origin);
                     contact = known.clone();
                 }
-                None if there.len() < CALLER_NAMES_MAX => there.push(contact.clone()),
+                None if room => there.push(contact.clone()),
                 None => {}
             }
             contact.to_bytes()

@@ -56,11 +56,11 @@ struct Callbacks {
 impl Callbacks {
     fn event(&mut self, event: Event) {
         match event {
-            Event::Grant(grant) => match Waiting::from_bytes(&grant.context) {
+            Event::Grant { grant, told } => match Waiting::from_bytes(&grant.context) {
                 Ok(waiting) => {
                     let (client, waiter) = (waiting.client, grant.waiter);
                     self.clients.insert(waiter, client);
-                    let (waiting, told) = (Box::new(waiting), grant.told);
+                    let waiting = Box::new(waiting);
                     self.step(client, granted::Event::Grant { waiter, waiting, told });
                 }
                 Err(error) => {

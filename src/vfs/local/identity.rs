@@ -36,17 +36,10 @@ thread_local! {
     static CURRENT: RefCell<Option<Identity>> = const { RefCell::new(None) };
 }
 
-/// Readies the process; call it before any thread starts. Clears the umask, since the modes that
-/// callers ask for are theirs, and gives up CAP_SYS_RESOURCE, which would let every caller past
-/// quotas and into the blocks kept for root.
-pub fn prepare_process() -> std::io::Result<()> {
+/// Readies the process; call it at the start. Clears the umask: the modes that callers ask for are
+/// theirs.
+pub fn prepare_process() {
     rustix::process::umask(Mode::empty());
-    let mut sets = rustix::thread::capabilities(None)?;
-    if sets.effective.contains(CapabilitySet::SYS_RESOURCE) {
-        sets.effective.remove(CapabilitySet::SYS_RESOURCE);
-        rustix::thread::set_capabilities(None, sets)?;
-    }
-    Ok(())
 }
 
 /// Whether callers are told apart. Where not (the server was not started by root, or was left
@@ -123,6 +116,9 @@ fn switch_to(own: &Identity, target: &Identity) -> Result<Acting> {
 
 /// Makes the thread's credentials those of `to`, and makes sure of it.
 fn apply(from: Option<&Identity>, to: &Identity) -> std::result::Result<(), Errno> {
+    if from.is_none() {
+        give_up_resources()?;
+    }
     if from.is_none_or(|from| from.gids != to.gids) {
         if to.gids.contains(&u32::MAX) {
             return Err(Errno::PERM);
@@ -136,6 +132,17 @@ fn apply(from: Option<&Identity>, to: &Identity) -> std::result::Result<(), Errn
     if set_fs_id(libc::SYS_setfsgid, ASK) != to.gid || set_fs_id(libc::SYS_setfsuid, ASK) != to.uid
     {
         return Err(Errno::PERM);
+    }
+    Ok(())
+}
+
+/// Lets the thread go without CAP_SYS_RESOURCE, which stays with a thread whoever it acts as and
+/// would let every caller past quotas and into the blocks kept for root.
+fn give_up_resources() -> std::result::Result<(), Errno> {
+    let mut sets = rustix::thread::capabilities(None)?;
+    if sets.effective.contains(CapabilitySet::SYS_RESOURCE) {
+        sets.effective.remove(CapabilitySet::SYS_RESOURCE);
+        rustix::thread::set_capabilities(None, sets)?;
     }
     Ok(())
 }

@@ -158,11 +158,12 @@ impl FileSystem for LocalFs {
     /// birth where the kernel makes no handles. Two file systems with one number (a copy of a
     /// whole disk served beside it) share their identities.
     fn identity(&self, file: &FileHandle) -> Result<FileIdentity> {
-        let node = self.resolve(file)?;
-        let mut bytes = node.stat.attributes.fsid.to_be_bytes().to_vec();
+        let mut bytes = self.fsid.to_be_bytes().to_vec();
         match self.handles {
-            Handles::Kernel => bytes.extend(&file.0),
+            Handles::Kernel if file.0.first() == Some(&KERNEL_HANDLE) => bytes.extend(&file.0),
+            Handles::Kernel => return Err(FsError::BadHandle),
             Handles::Table(_) => {
+                let node = self.resolve(file)?;
                 bytes.push(TABLE_HANDLE);
                 bytes.extend(self.inode_key(&node.stat).to_bytes());
             }

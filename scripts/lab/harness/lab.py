@@ -6,10 +6,11 @@ from pathlib import Path
 
 from .ganesha import Ganesha
 from .guest import Guest
-from .network import lay_bridge, wait_for_port
+from .network import lay_bridge, registered_programs, wait_for_port
 from .report import CheckFailed, Report, expect
 from .servers import Cleat, Export
 
+RPCBIND_PROGRAM = "100000"
 SERVERS = {"cleat": Cleat, "ganesha": Ganesha}
 
 
@@ -73,8 +74,9 @@ class Lab:
             # Where a failed check left a guest hanging, it is booted anew after the scenario.
             with suppress(CheckFailed):
                 guest.run("umount -a -t nfs", timeout_s=10)
-        with self.check("SIGTERM ends the server cleanly"):
+        with self.check("SIGTERM ends the server cleanly, and nothing stays registered"):
             expect("exit status", self.server.stop(), 0)
+            expect("programs registered", registered_programs() - {RPCBIND_PROGRAM}, set())
 
     @contextmanager
     def rpcbind(self):

@@ -37,6 +37,13 @@ def wait_for_port(port):
     raise CheckFailed(f"nobody listens on {SERVER}:{port}")
 
 
+def registered_programs():
+    """The RPC programs that the server's rpcbind lists; none where there is no rpcbind."""
+    words = ["rpcinfo", "-p", SERVER]
+    listed = subprocess.run(words, capture_output=True, text=True, check=False).stdout
+    return {line.split()[0] for line in listed.splitlines()[1:]}
+
+
 def capture(file):
     """Records what crosses the bridge, apart from the lab's own commands, until the lab ends."""
     words = ["tcpdump", "-i", "lab", "-s", "512", "-U", "-w", file, "not", "port", str(AGENT_PORT)]

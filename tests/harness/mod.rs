@@ -68,7 +68,7 @@ impl Server {
         let number = LOGS.fetch_add(1, Ordering::Relaxed);
         let log = home.join(format!("server-{number}.log"));
         let mut child = Command::new(env!("CARGO_BIN_EXE_cleat"))
-            .args(["serve", "--listen", "0.0.0.0:0", "--rpcbind", "off", "--log", "debug"])
+            .args(["serve", "--listen", "0.0.0.0:0", "--rpcbind", "off"])
             .arg("--state-dir")
             .arg(home.join("state"))
             .args(more)
@@ -103,6 +103,11 @@ impl Server {
         let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
         self.child.wait().expect("reaped")
+    }
+
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn log(&self) -> String {

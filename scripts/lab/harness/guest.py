@@ -9,7 +9,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from .network import AGENT_PORT, SERVER, lay_tap
+from .network import AGENT_PORT, SERVER, ip, lay_tap
 from .report import CheckFailed, NoAnswer
 from .sandbox import ROOT
 
@@ -141,6 +141,12 @@ class Guest:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
+    def unplug(self):
+        ip(f"link set {self.tap} down")
+
+    def plug_in(self):
+        ip(f"link set {self.tap} up")
+
     def connect(self):
         return socket.create_connection((self.address, AGENT_PORT), timeout=1)
 
@@ -156,7 +162,9 @@ class Guest:
         """Runs a shell command that has to succeed; what it wrote, without the last line's end."""
         status, output = self.run(command, user, timeout_s)
         if status != 0:
-            raise CheckFailed(f"{self.name}: {command}\nexpected exit status 0, got {status}\n{output}")
+            raise CheckFailed(
+                f"{self.name}: {command}\nexpected exit status 0, got {status}\n{output}"
+            )
         return output.rstrip("\n")
 
     def mount(self, path, at, options=""):

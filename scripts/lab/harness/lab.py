@@ -4,16 +4,17 @@ import subprocess
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
+from .ganesha import Ganesha
 from .guest import Guest
-from .network import lay_bridge
+from .network import lay_bridge, wait_for_port
 from .report import CheckFailed, Report, expect
-from .servers import SERVERS, Export
+from .servers import Cleat, Export
 
-GUESTS = 2
+SERVERS = {"cleat": Cleat, "ganesha": Ganesha}
 
 
 class Lab:
-    def __init__(self, directory, server_kind):
+    def __init__(self, directory, server_kind, guests=2):
         self.directory = directory
         self.server_kind = server_kind
         self.report = Report()
@@ -21,7 +22,7 @@ class Lab:
         self.scenario = None
         self.server = None
         lay_bridge()
-        self.guests = [Guest(number, directory) for number in range(1, GUESTS + 1)]
+        self.guests = [Guest(number, directory) for number in range(1, guests + 1)]
 
     def boot(self):
         """Boots every guest, all at once."""
@@ -49,11 +50,14 @@ class Lab:
         return self.directory / "exports" / self.scenario / export
 
     @contextmanager
-    def serving(self, system_rpcbind=True, **exports):
-        """Runs the server on new exports and a new state, and ends it cleanly."""
+    def serving(self, kind=None, system_rpcbind=True, **exports):
+        """Runs the server on new exports and a new state, and ends it cleanly.
+
+        Each export is its options by its name.
+        """
         for name in exports:
             self.path(name).mkdir(parents=True)
-        self.server = SERVERS[self.server_kind](
+        self.server = (kind or self.server_kind)(
             self.directory / "server" / self.scenario,
             [Export(self.path(name), options) for name, options in exports.items()],
         )
@@ -78,6 +82,8 @@ class Lab:
         Path("/run/rpcbind").mkdir(exist_ok=True)
         process = subprocess.Popen(["rpcbind", "-f", "-w"], stdin=subprocess.DEVNULL)
         try:
+            # A server that finds port 111 free would take it.
+            wait_for_port(111)
             yield
         finally:
             process.terminate()

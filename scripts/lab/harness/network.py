@@ -1,9 +1,14 @@
 """The lab's wire: a bridge that is the server's address, and a tap for each guest."""
 
+import socket
 import subprocess
+import time
+
+from .report import CheckFailed
 
 SERVER = "10.77.0.1"
 AGENT_PORT = 7700
+PORT_TRIES = 250
 
 
 def ip(words):
@@ -20,6 +25,16 @@ def lay_bridge():
 def lay_tap(name):
     ip(f"tuntap add {name} mode tap")
     ip(f"link set {name} master lab up")
+
+
+def wait_for_port(port):
+    for _ in range(PORT_TRIES):
+        try:
+            socket.create_connection((SERVER, port)).close()
+            return
+        except ConnectionRefusedError:
+            time.sleep(0.02)
+    raise CheckFailed(f"nobody listens on {SERVER}:{port}")
 
 
 def capture(file):

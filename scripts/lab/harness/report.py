@@ -3,7 +3,6 @@
 import time
 from contextlib import contextmanager
 
-
 # A failing command may say the same of thousands of files.
 SHOWN_LINES = 12
 

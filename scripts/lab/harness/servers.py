@@ -1,5 +1,6 @@
-"""The servers a lab can run: Cleat, and NFS-Ganesha to compare it with."""
+"""A server process under test, and Cleat as one."""
 
+import re
 import signal
 import subprocess
 import time
@@ -11,6 +12,8 @@ from .report import CheckFailed
 from .sandbox import ROOT
 
 START_LIMIT_S = 30
+# Of a log, where a server fails to start.
+SHOWN_LINES = 8
 STOP_LIMIT_S = 10
 
 
@@ -39,8 +42,13 @@ class Server:
         deadline = time.monotonic() + START_LIMIT_S
         while not self.is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise CheckFailed(f"the server did not get ready; its log is {self.log}")
+                raise CheckFailed(
+                    f"the server did not get ready; {self.log} ends with\n{self.tail()}"
+                )
             time.sleep(0.05)
+
+    def tail(self):
+        return "\n".join(self.log.read_text().splitlines()[-SHOWN_LINES:])
 
     def stop(self):
         """Asks for a clean end; returns the exit status."""
@@ -57,15 +65,22 @@ class Server:
 
 
 class Cleat(Server):
+    BINARY = ROOT / "target" / "release" / "cleat"
+
     def __init__(self, directory, exports):
         super().__init__(directory, exports)
         self.ready_before = 0
+        if not self.BINARY.exists():
+            raise CheckFailed(f"{self.BINARY} is missing: cargo build --release builds it")
 
     def command(self):
-        words = [str(ROOT / "target" / "release" / "cleat"), "serve"]
+        words = [str(self.BINARY), "serve"]
         for export in self.exports:
             words += ["--export", f"{export.path}:{export.options}"]
-        return [*words, "--listen", SERVER, "--state-dir", str(self.directory / "state")]
+        return [*words, *self.flags()]
+
+    def flags(self):
+        return ["--listen", SERVER, "--state-dir", str(self.directory / "state")]
 
     def start(self):
         self.ready_before = self.ready_lines()
@@ -80,67 +95,16 @@ class Cleat(Server):
         return sum(line.startswith("ready") for line in self.log.read_text().splitlines())
 
 
-class Ganesha(Server):
-    """NFS-Ganesha on its VFS, with the rpc.statd it leaves NSM to."""
-
-    SQUASH = {"root_squash": "Root_Squash", "no_root_squash": "No_Root_Squash"}
-
-    def __init__(self, directory, exports):
-        super().__init__(directory, exports)
-        self.config = directory / "ganesha.conf"
-        self.started_before = False
-        self.statd = None
-        Path("/run/ganesha").mkdir(exist_ok=True)
-        Path("/var/lib/nfs/ganesha").mkdir(exist_ok=True)
-
-    def write_config(self):
-        # Unlike Cleat, it would hold every first start in grace too, and refuse writes meanwhile.
-        graceless = not self.started_before
-        self.config.write_text(
-            f"NFS_CORE_PARAM {{ Protocols = 3; mount_path_pseudo = false; }}\n"
-            f"NFSv4 {{ Graceless = {graceless}; }}\n"
-            + "".join(map(self.export, range(len(self.exports))))
-        )
-
-    def export(self, index):
-        path, words = self.exports[index].path, self.exports[index].options.split(",")
-        access = "RO" if "ro" in words else "RW"
-        squash = next((self.SQUASH[word] for word in words if word in self.SQUASH), "Root_Squash")
-        return (
-            f"EXPORT {{ Export_Id = {index + 1}; Path = {path}; Pseudo = {path}; Protocols = 3;"
-            f" Access_Type = {access}; Squash = {squash}; SecType = sys;"
-            f" Anonymous_uid = 65534; Anonymous_gid = 65534; FSAL {{ Name = VFS; }} }}\n"
-        )
+class CleatQuickstart(Cleat):
+    """Cleat as its README starts it. It is built already, so nothing is asked of the network."""
 
     def command(self):
-        pid_file = str(self.directory / "pid")
-        log = str(self.directory / "ganesha.log")
-        return ["ganesha.nfsd", "-F", "-f", str(self.config), "-L", log, "-p", pid_file]
+        script = str(ROOT / "scripts" / "serve")
+        return [script, str(self.exports[0].path), *self.flags()]
 
-    def start(self):
-        if self.statd is None:
-            self.statd = subprocess.Popen(
-                ["rpc.statd", "--foreground", "--no-notify"], stderr=subprocess.DEVNULL
-            )
-        # It drops its monitor list when it starts: whoever is to be told must be told before.
-        subprocess.run(["sm-notify", "-f"], check=True)
-        self.write_config()
-        self.started_before = True
-        super().start()
-
-    def stop(self):
-        status = super().stop()
-        self.statd.terminate()
-        self.statd.wait()
-        return status
-
-    def is_ready(self):
-        return answers("status", "1") and answers("nlockmgr", "4")
-
-
-def answers(program, version):
-    words = ["rpcinfo", "-t", SERVER, program, version]
-    return subprocess.run(words, capture_output=True, check=False).returncode == 0
-
-
-SERVERS = {"cleat": Cleat, "ganesha": Ganesha}
+    def mount_command(self, path):
+        """What a client's user is told to type, but for where to mount."""
+        printed = re.search(rf"mount -t nfs .*:{path}(?=\s|$)", self.log.read_text(), re.MULTILINE)
+        if not printed:
+            raise CheckFailed(f"expected the server to print how to mount {path}: see {self.log}")
+        return printed.group()

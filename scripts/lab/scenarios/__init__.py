@@ -1,8 +1,9 @@
 """What the guests show, one scenario a module, in the order they run."""
 
-from . import client_crash, files, locks, ownership, portmap, server_crash
+from . import client_crash, files, locks, ownership, portmap, quickstart, server_crash
 
 SCENARIOS = {
+    "quickstart": quickstart,
     "files": files,
     "ownership": ownership,
     "locks": locks,
@@ -10,3 +11,6 @@ SCENARIOS = {
     "client-crash": client_crash,
     "portmap": portmap,
 }
+
+# What other servers do not claim to do.
+CLEAT_ONLY = {"quickstart", "portmap"}

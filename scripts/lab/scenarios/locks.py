@@ -15,7 +15,7 @@ def run(lab):
     with lab.serving(data="rw,no_root_squash"):
         for guest in lab.guests:
             at = lab.mount(guest, "data")
-        for scenario in (
+        for case in (
             exclusive,
             shared,
             holder,
@@ -27,9 +27,9 @@ def run(lab):
             killed,
             sqlite,
         ):
-            path = f"{at}/{scenario.__name__}"
+            path = f"{at}/{case.__name__}"
             one.sh(f"touch {path}")
-            scenario(lab, one, two, path)
+            case(lab, one, two, path)
 
 
 def exclusive(lab, one, two, path):
@@ -43,7 +43,10 @@ def exclusive(lab, one, two, path):
 
 
 def shared(lab, one, two, path):
-    with lab.check("a shared lock is shared, and refuses a writer"), lockers(path, one, two) as (a, b):
+    with (
+        lab.check("a shared lock is shared, and refuses a writer"),
+        lockers(path, one, two) as (a, b),
+    ):
         expect("g1's lock", a.do("lock sh 0 0"), "ok")
         expect("g2's shared lock", b.do("lock sh 10 10"), "ok")
         expect("g2's exclusive lock", b.do("lock ex 30 1"), "refused")
@@ -109,9 +112,10 @@ def handover(lab, one, two, path):
             expect_within("the hand-over", seconds, HANDOVER_LIMIT_S)
             expect("the former holder", holder.do("lock sh 5 1"), "refused")
             expect("the waiter's unlock", waiter.do("unlock 5 10"), "ok")
-    with lab.check("two waiters are served in the order they came"), lockers(
-        path, one, one, two
-    ) as (a, late, early):
+    with (
+        lab.check("two waiters are served in the order they came"),
+        lockers(path, one, one, two) as (a, late, early),
+    ):
         expect("the holder's lock", a.do("lock ex 0 10"), "ok")
         early.ask("wait ex 0 10")
         early.expect_silence(1)
@@ -156,9 +160,9 @@ def killed(lab, one, two, path):
 def sqlite(lab, one, two, path):
     with lab.check(f"sqlite3 with a writer on each guest keeps all {2 * SQLITE_ROWS} rows"):
         one.sh(f"sqlite3 {path} 'create table t (guest, n, primary key (guest, n))'")
-        writers = [guest.open(["sh", "-c", sqlite_writer(guest.name, path)]) for guest in (one, two)]
-        for guest, writer in zip((one, two), writers):
-            expect(f"{guest.name}'s writer", writer.finish(120), (0, ""))
+        writers = [one.open(sqlite_writer("g1", path)), two.open(sqlite_writer("g2", path))]
+        for writer in writers:
+            expect("a writer's end", writer.finish(120), (0, ""))
         for guest in (one, two):
             count = guest.sh(f"sqlite3 {path} 'select guest, count(*) from t group by guest'")
             expect(f"rows seen by {guest.name}", count, f"g1|{SQLITE_ROWS}\ng2|{SQLITE_ROWS}")
@@ -168,4 +172,4 @@ def sqlite(lab, one, two, path):
 def sqlite_writer(name, path):
     """Each row is a transaction, so the guests contend for the database at each."""
     rows = f"for n in $(seq {SQLITE_ROWS}); do echo \"insert into t values ('{name}', $n);\"; done"
-    return f"{rows} | sqlite3 -bail -cmd '.timeout 60000' {path}"
+    return ["sh", "-c", f"{rows} | sqlite3 -bail -cmd '.timeout 60000' {path}"]

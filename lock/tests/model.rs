@@ -27,9 +27,16 @@ struct Target {
     mode: Mode,
 }
 
+/// Whether a request that waits wants deadlocks found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Finding {
+    Deadlocks,
+    Nothing,
+}
+
 #[derive(Clone, Debug)]
 enum Op {
-    Lock { target: Target, wait: bool, incarnation: u32 },
+    Lock { target: Target, wait: Option<Finding>, incarnation: u32 },
     Unlock(Target),
     Cancel(Target),
     Test(Target),
@@ -113,16 +120,38 @@ impl Model {
         (0..OWNERS.len()).any(|other| other != target.owner && self.blocks(other, target))
     }
 
-    /// Whether one of the first `ahead` in the queue may not be overtaken.
-    fn overtakes(&self, target: Target, ahead: usize) -> bool {
-        self.queue[..ahead].iter().filter(|other| !other.granted).any(|other| {
-            other.target.owner != target.owner
+    /// Those among the first `ahead` in the queue that the target may not overtake.
+    fn in_front(&self, target: Target, ahead: usize) -> impl Iterator<Item = usize> {
+        let in_front = move |other: &&Waiting| {
+            !other.granted
+                && other.target.owner != target.owner
                 && other.target.overlaps(target)
                 && other.target.mode.conflicts(target.mode)
                 && !self.blocks(target.owner, other.target)
                 && (target.first.max(other.target.first)..=target.last.min(other.target.last))
                     .any(|at| self.held(target.owner, target.file, at).is_none())
-        })
+        };
+        self.queue[..ahead].iter().filter(in_front).map(|other| other.target.owner)
+    }
+
+    /// Whom the target waits for, where it is behind the first `ahead`.
+    fn awaits(&self, target: Target, ahead: usize) -> Vec<usize> {
+        let holders =
+            (0..OWNERS.len()).filter(|&other| other != target.owner && self.blocks(other, target));
+        holders.chain(self.in_front(target, ahead)).collect()
+    }
+
+    fn deadlock(&self, target: Target) -> bool {
+        let mut open = self.awaits(target, self.queue.len());
+        let mut met = [false; OWNERS.len()];
+        while let Some(owner) = open.pop() {
+            if !std::mem::replace(&mut met[owner], true) {
+                let own = self.queue.iter().enumerate();
+                let own = own.filter(|(_, w)| !w.granted && w.target.owner == owner);
+                open.extend(own.flat_map(|(at, waiting)| self.awaits(waiting.target, at)));
+            }
+        }
+        met[target.owner]
     }
 
     fn find(&self, target: Target) -> Option<usize> {
@@ -165,11 +194,11 @@ impl Model {
         }
     }
 
-    fn lock(&mut self, target: Target, wait: bool, incarnation: u32) -> &'static str {
+    fn lock(&mut self, target: Target, wait: Option<Finding>, incarnation: u32) -> &'static str {
         if let Some(at) = self.find(target) {
             if self.queue[at].granted {
                 self.accept(at);
-            } else if wait {
+            } else if wait.is_some() {
                 self.queue[at].incarnation = incarnation;
                 return "blocked";
             }
@@ -180,8 +209,12 @@ impl Model {
         if all {
             return "granted";
         }
-        if self.conflict(target) || self.overtakes(target, self.queue.len()) {
-            return if wait { "blocked" } else { "conflict" };
+        if !self.awaits(target, self.queue.len()).is_empty() {
+            return match wait {
+                Some(Finding::Deadlocks) if self.deadlock(target) => "deadlock",
+                Some(_) => "blocked",
+                None => "conflict",
+            };
         }
         self.each(target, |cell| *cell = wanted);
         "granted"
@@ -219,7 +252,7 @@ impl Model {
         let busy = self.queue.iter().any(|other| {
             other.granted && other.target.owner == target.owner && other.target.overlaps(target)
         });
-        !granted && !busy && !self.conflict(target) && !self.overtakes(target, at)
+        !granted && !busy && self.awaits(target, at).is_empty()
     }
 }
 
@@ -276,10 +309,14 @@ impl Pair {
         self.compare();
     }
 
-    fn lock(&mut self, target: Target, wait: bool, incarnation: u32) -> Vec<Effect> {
+    fn lock(&mut self, target: Target, wait: Option<Finding>, incarnation: u32) -> Vec<Effect> {
         let expected = self.model.lock(target, wait, incarnation);
         let context = Arc::from(&b""[..]);
-        let wait = wait.then_some(Wait { context, expires_ms: 0, find_deadlock: false });
+        let wait = wait.map(|finding| Wait {
+            context,
+            expires_ms: 0,
+            find_deadlock: finding == Finding::Deadlocks,
+        });
         let (who, on) = (OWNERS[target.owner], FILES[target.file]);
         let asked = Ask { wait, incarnation, ..ask() };
         let (outcome, effects) = self.desk.lock_full(who, on, target.range(), target.mode, asked);
@@ -297,6 +334,11 @@ impl Pair {
                 assert_ne!(&*conflict.owner.owner_id, who);
                 assert!(conflict.mode.conflicts(target.mode));
                 assert!(conflict.range.overlaps(target.range()));
+            }
+            Outcome::Deadlock { cycle } => {
+                assert_eq!(expected, "deadlock");
+                assert_eq!(&*cycle[0].owner_id, who);
+                assert!(cycle.len() > 1);
             }
             other => panic!("{other:?}"),
         }
@@ -410,8 +452,10 @@ fn target() -> impl Strategy<Value = Target> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
+    let finding =
+        prop_oneof![Just(None), Just(Some(Finding::Nothing)), Just(Some(Finding::Deadlocks))];
     prop_oneof![
-        12 => (target(), any::<bool>(), 1u32..3).prop_map(|(target, wait, incarnation)| {
+        12 => (target(), finding, 1u32..3).prop_map(|(target, wait, incarnation)| {
             Op::Lock { target, wait, incarnation }
         }),
         4 => target().prop_map(Op::Unlock),

@@ -6,7 +6,7 @@ use super::Core;
 use crate::effect::{Conflict, Effect, Outcome};
 use crate::error::Limit;
 use crate::input::{LockRequest, Wait};
-use crate::table::{Attrs, Ids, Put, Standing, Waiter};
+use crate::table::{Attrs, Ids, Put, Standing, Waiter, Wish};
 use crate::types::{FileId, LockId, Mode, Owner, Range, WaiterId};
 
 /// What stands in the way of a request.
@@ -166,6 +166,15 @@ impl Core {
         let file = self.table.names.intern_file(&request.file);
         if let Some(refusal) = self.too_many_waiters(owner, file) {
             return refusal;
+        }
+        if wait.find_deadlock {
+            let &LockRequest { range, mode, .. } = request;
+            let wish = Wish { owner, file, range, mode, seq: u64::MAX };
+            if let Some(cycle) = self.table.cycle(wish, self.config.limits.deadlock_edges) {
+                let owners = &self.table.names.owners;
+                let cycle = cycle.into_iter().map(|owner| owners[owner].owner.clone()).collect();
+                return Outcome::Deadlock { cycle };
+            }
         }
         self.register(owner, request, fx);
         let waiter = Waiter {

@@ -140,9 +140,10 @@ impl Table {
         if stopped {
             return if closed { Followed::Closed } else { Followed::CutShort };
         }
-        // Who holds something on the file need not wait for all who are ahead.
+        // Who holds something on the file need not wait for all who are ahead, and the obstacles of
+        // the target's own wish leave out the target.
         let exempt = self.locks.own_in(owner, file, Range::ALL).next().is_some();
-        if mode == Mode::Exclusive && !exempt {
+        if mode == Mode::Exclusive && !exempt && owner != target {
             walk.followed.insert(bytes, seq);
         }
         Followed::Through

@@ -1,11 +1,35 @@
 //! From a handle on the wire to a file, and whether this caller may use it.
+//!
+//! A handle is, in this order: one byte of version; 8 of the export's number, which is made of its
+//! path and so outlives a restart and a reordered table; 8 of a keyed check over all the rest; and
+//! what the file system names the file by. Nobody without the key makes a handle, or turns one of
+//! an export that they may use into one of another.
 
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::hash::Hasher;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use cleat_mount::Identity;
+use cleat_mount::wire::MountError;
+use cleat_mount::{Access, ExportTable, Identity};
+use rustix::io::Errno;
+use siphasher::sip::SipHasher24;
 
 use crate::rpc_server::Call;
-use crate::vfs::{FileHandle, FileSystem};
+use crate::vfs::local::{HandleTable, LocalFs, LocalOptions};
+use crate::vfs::{Attributes, FILE_HANDLE_BYTES_MAX, FileHandle, FileSystem, FsError, Kind};
+
+/// The most bytes of a handle (RFC 1813 2.4, NFS3_FHSIZE).
+const HANDLE_BYTES_MAX: usize = 64;
+const HANDLE_VERSION: u8 = 1;
+/// Where the export's number begins, and the check, and the file system's part.
+const EXPORT_AT: usize = 1;
+const CHECK_AT: usize = EXPORT_AT + 8;
+const FILE_AT: usize = CHECK_AT + 8;
+const _: () = assert!(FILE_AT + FILE_HANDLE_BYTES_MAX <= HANDLE_BYTES_MAX);
 
 /// Why a handle is refused, mapped to nfsstat3 and nlm4_stats by whoever asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,18 +57,319 @@ pub struct Target {
     pub export: usize,
 }
 
+/// Why the exports cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportsError {
+    /// A directory cannot be opened.
+    #[error("cannot export {path}: {error}")]
+    Open {
+        /// The directory.
+        path: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Two paths make one number.
+    #[error("cannot export {0} beside {1}: their handles would be the same; rename one of them")]
+    SameNumber(String, String),
+    /// There is not one file system for each export.
+    #[error("{exports} exports, but {filesystems} file systems")]
+    Uneven {
+        /// Exports in the table.
+        exports: usize,
+        /// File systems given.
+        filesystems: usize,
+    },
+}
+
 /// The exports with their file systems, and the key that makes handles.
-pub struct Exports {}
+pub struct Exports {
+    table: Arc<ExportTable>,
+    /// By the export's place in the table, like the numbers.
+    filesystems: Vec<Arc<dyn FileSystem>>,
+    numbers: Vec<u64>,
+    names: Vec<Arc<str>>,
+    places: HashMap<u64, usize>,
+    key: [u8; 16],
+}
 
 impl Exports {
-    /// Judges a handle from the wire for this call.
-    pub fn resolve(&self, _handle: &[u8], _call: &Call) -> Result<Target, Refusal> {
-        Err(Refusal::BadHandle)
+    /// Opens every export of the table as a directory of this machine. `handles` keeps the
+    /// handles where the kernel makes none.
+    pub fn open(
+        table: Arc<ExportTable>,
+        key: [u8; 16],
+        handles: Arc<dyn HandleTable>,
+        options: LocalOptions,
+    ) -> Result<Self, ExportsError> {
+        let open = |path: &[u8]| -> Result<Arc<dyn FileSystem>, ExportsError> {
+            match LocalFs::open(OsStr::from_bytes(path).as_ref(), Arc::clone(&handles), options) {
+                Ok(fs) => Ok(Arc::new(fs)),
+                Err(error) => Err(ExportsError::Open { path: printable(path), error }),
+            }
+        };
+        let filesystems = table.iter().map(|export| open(export.path())).collect::<Result<_, _>>();
+        Self::new(table, filesystems?, key)
+    }
+
+    /// These file systems, each as the export in the same place of the table.
+    pub fn new(
+        table: Arc<ExportTable>,
+        filesystems: Vec<Arc<dyn FileSystem>>,
+        key: [u8; 16],
+    ) -> Result<Self, ExportsError> {
+        if table.len() != filesystems.len() {
+            let (exports, filesystems) = (table.len(), filesystems.len());
+            return Err(ExportsError::Uneven { exports, filesystems });
+        }
+        let numbers: Vec<u64> = table.iter().map(|export| number_of(export.path())).collect();
+        let mut places = HashMap::new();
+        for (place, (number, export)) in numbers.iter().zip(table.iter()).enumerate() {
+            if let Some(other) = places.insert(*number, place) {
+                let other = table.get(other).map_or(&b""[..], |export| export.path());
+                return Err(ExportsError::SameNumber(printable(export.path()), printable(other)));
+            }
+        }
+        let names = table.iter().map(|export| printable(export.path()).into()).collect();
+        Ok(Self { table, filesystems, numbers, names, places, key })
+    }
+
+    /// What people know an export by: its path.
+    #[must_use]
+    pub fn name(&self, export: usize) -> Arc<str> {
+        self.names.get(export).map_or_else(|| "".into(), Arc::clone)
+    }
+
+    /// Judges a handle from the wire for this call. Whether its file is still there, the file
+    /// system says.
+    pub fn resolve(&self, handle: &[u8], call: &Call) -> Result<Target, Refusal> {
+        let (number, file) = self.open_handle(handle).ok_or(Refusal::BadHandle)?;
+        // It was of ours, but its export is served no more.
+        let export = *self.places.get(&number).ok_or(Refusal::Stale)?;
+        self.target(export, FileHandle(file.into()), call).ok_or(Refusal::Access)
     }
 
     /// The handle on the wire, at most 64 bytes, of a file in the same export as `beside`.
     #[must_use]
-    pub fn wire_handle(&self, _beside: &Target, file: &FileHandle) -> Vec<u8> {
-        file.0.to_vec()
+    pub fn wire_handle(&self, beside: &Target, file: &FileHandle) -> Vec<u8> {
+        // The number of no export makes a handle that is stale.
+        let number = self.numbers.get(beside.export).copied().unwrap_or_default();
+        self.make_handle(number, &file.0)
+    }
+
+    /// MNT (RFC 1813 5.2.1): the handle of the directory or file at a path, where the caller may
+    /// use the export that holds it. The way below the export's directory goes through no symbolic
+    /// link and is walked by the server: what the caller may see of it, later calls judge.
+    pub fn mount_root(&self, path: &[u8], call: &Call) -> Result<Vec<u8>, MountError> {
+        // Who may not use anything here is not told what exists.
+        let (export, rest) = self.table.find(path).ok_or(MountError::Acces)?;
+        let mut target =
+            self.target(export, FileHandle([].into()), call).ok_or(MountError::Acces)?;
+        target.file = target.fs.root();
+        for name in rest.split(|byte| *byte == b'/') {
+            if name.is_empty() || name == b"." {
+                continue;
+            }
+            let found = target.fs.lookup(&Identity::ROOT, &target.file, name, &mut None);
+            let (file, attributes) = found.map_err(mount_error)?;
+            target.file = mountable(file, &attributes)?;
+        }
+        // The root may be gone as well.
+        target.fs.attributes(&target.file).map_err(mount_error)?;
+        Ok(self.wire_handle(&target, &target.file))
+    }
+
+    fn target(&self, export: usize, file: FileHandle, call: &Call) -> Option<Target> {
+        let fs = Arc::clone(self.filesystems.get(export)?);
+        let judged = self.table.judge(export, call.peer, &call.header.credential);
+        let Access { identity, read_only } = judged.ok()?;
+        Some(Target { fs, file, who: identity, read_only, export })
+    }
+
+    fn make_handle(&self, number: u64, file: &[u8]) -> Vec<u8> {
+        let mut handle = Vec::with_capacity(FILE_AT + file.len());
+        handle.push(HANDLE_VERSION);
+        handle.extend(number.to_be_bytes());
+        handle.extend(self.check(number, file));
+        handle.extend(file);
+        handle
+    }
+
+    /// The export's number and the file system's part of a handle that we made.
+    fn open_handle<'a>(&self, handle: &'a [u8]) -> Option<(u64, &'a [u8])> {
+        if handle.len() > HANDLE_BYTES_MAX || handle.first() != Some(&HANDLE_VERSION) {
+            return None;
+        }
+        let number = u64::from_be_bytes(handle.get(EXPORT_AT..CHECK_AT)?.try_into().ok()?);
+        let (check, file) = handle.get(CHECK_AT..)?.split_at_checked(FILE_AT - CHECK_AT)?;
+        (check == self.check(number, file)).then_some((number, file))
+    }
+
+    fn check(&self, number: u64, file: &[u8]) -> [u8; 8] {
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        hasher.write(&[HANDLE_VERSION]);
+        hasher.write(&number.to_be_bytes());
+        hasher.write(file);
+        hasher.finish().to_be_bytes()
+    }
+}
+
+/// An export's number in handles. Not a secret: the check is.
+fn number_of(path: &[u8]) -> u64 {
+    let mut hasher = SipHasher24::new();
+    hasher.write(path);
+    hasher.finish()
+}
+
+/// A directory or a regular file can be mounted; a symbolic link is not followed.
+fn mountable(file: FileHandle, attributes: &Attributes) -> Result<FileHandle, MountError> {
+    match attributes.kind {
+        Kind::Directory | Kind::Regular => Ok(file),
+        _ => Err(MountError::NotDir),
+    }
+}
+
+fn mount_error(error: FsError) -> MountError {
+    match error {
+        FsError::Os(Errno::NOENT) | FsError::Stale => MountError::NoEnt,
+        FsError::Os(Errno::NOTDIR) => MountError::NotDir,
+        FsError::Os(Errno::NAMETOOLONG) => MountError::NameTooLong,
+        FsError::Os(Errno::ACCESS | Errno::PERM) => MountError::Acces,
+        FsError::Os(_) => MountError::Io,
+        _ => MountError::ServerFault,
+    }
+}
+
+fn printable(path: &[u8]) -> String {
+    PathBuf::from(OsStr::from_bytes(path)).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rpc_server::Transport;
+    use crate::vfs::local::MemoryHandleTable;
+    use cleat_mount::{ClientRule, Export, Options, Who};
+    use cleat_rpc::{AuthSys, CallHeader, Credential};
+    use std::path::Path;
+
+    const KEY: [u8; 16] = *b"sixteen byte key";
+
+    fn call(peer: &str) -> Call {
+        let sys = AuthSys { uid: 0, gid: 0, ..AuthSys::default() };
+        let credential = Credential::Sys(sys);
+        Call {
+            header: CallHeader { xid: 1, program: 100_003, version: 3, procedure: 1, credential },
+            peer: peer.parse().unwrap(),
+            local: "10.0.0.1:2049".parse().unwrap(),
+            transport: Transport::Tcp,
+            arguments: bytes::Bytes::new(),
+        }
+    }
+
+    /// An export for everybody and one, read-only, for one host.
+    fn exports(dir: &Path, key: [u8; 16]) -> Exports {
+        exports_with(dir, key, Arc::new(MemoryHandleTable::default()))
+    }
+
+    fn exports_with(dir: &Path, key: [u8; 16], handles: Arc<dyn HandleTable>) -> Exports {
+        let path = |name: &str| dir.join(name).into_os_string().into_encoded_bytes();
+        for name in ["all", "one"] {
+            std::fs::create_dir_all(dir.join(name).join("sub/deep")).unwrap();
+        }
+        let all = ClientRule::any_host(Options { read_only: false, ..Options::default() });
+        let options = Options { read_only: true, ..Options::default() };
+        let one = ClientRule { who: Who::parse("10.0.0.9").unwrap(), options };
+        let table = ExportTable::new(vec![
+            Export::new(&path("all"), vec![all]).unwrap(),
+            Export::new(&path("one"), vec![one]).unwrap(),
+        ]);
+        Exports::open(Arc::new(table.unwrap()), key, handles, LocalOptions::default()).unwrap()
+    }
+
+    fn path(dir: &Path, rest: &str) -> Vec<u8> {
+        dir.join(rest).into_os_string().into_encoded_bytes()
+    }
+
+    #[test]
+    fn a_mounted_handle_resolves_also_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let caller = call("10.0.0.7:700");
+        let handles = Arc::new(MemoryHandleTable::default());
+        let before = exports_with(dir.path(), KEY, handles.clone());
+        let handle = before.mount_root(&path(dir.path(), "all/sub"), &caller).unwrap();
+        assert!(handle.len() <= HANDLE_BYTES_MAX);
+        let exports = exports_with(dir.path(), KEY, handles);
+        let target = exports.resolve(&handle, &caller).ok().unwrap();
+        assert_eq!((target.export, target.read_only), (0, false));
+        assert_eq!(target.who.uid, 65534);
+        assert_eq!(target.fs.attributes(&target.file).unwrap().kind, Kind::Directory);
+        assert_eq!(exports.wire_handle(&target, &target.file), handle);
+    }
+
+    #[test]
+    fn each_call_is_judged_by_the_export_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let exports = exports(dir.path(), KEY);
+        let (host, stranger) = (call("10.0.0.9:700"), call("10.0.0.7:700"));
+        let one = path(dir.path(), "one");
+        let handle = exports.mount_root(&one, &host).unwrap();
+        assert!(exports.resolve(&handle, &host).ok().unwrap().read_only);
+        assert_eq!(exports.resolve(&handle, &stranger).err(), Some(Refusal::Access));
+        assert_eq!(exports.mount_root(&one, &stranger), Err(MountError::Acces));
+        let missing = path(dir.path(), "one/missing");
+        assert_eq!(exports.mount_root(&missing, &stranger), Err(MountError::Acces));
+        assert_eq!(exports.mount_root(&missing, &host), Err(MountError::NoEnt));
+    }
+
+    #[test]
+    fn no_handle_can_be_made_up_or_moved_to_another_export() {
+        let dir = tempfile::tempdir().unwrap();
+        let exports = exports(dir.path(), KEY);
+        let host = call("10.0.0.9:700");
+        let handle = exports.mount_root(&path(dir.path(), "all/sub"), &host).unwrap();
+        let other = exports.mount_root(&path(dir.path(), "one"), &host).unwrap();
+        let refused = |bytes: &[u8]| exports.resolve(bytes, &host).err();
+        for at in 0..handle.len() {
+            let mut changed = handle.clone();
+            changed[at] ^= 1;
+            assert_eq!(refused(&changed), Some(Refusal::BadHandle), "byte {at}");
+            assert_eq!(refused(&handle[..at]), Some(Refusal::BadHandle), "cut at {at}");
+        }
+        let moved = [&other[..FILE_AT], &handle[FILE_AT..]].concat();
+        assert_eq!(refused(&moved), Some(Refusal::BadHandle));
+        assert_eq!(refused(&[handle.clone(), vec![0; 64]].concat()), Some(Refusal::BadHandle));
+        let elsewhere = self::exports(dir.path(), [7; 16]);
+        assert_eq!(elsewhere.resolve(&handle, &host).err(), Some(Refusal::BadHandle));
+    }
+
+    #[test]
+    fn a_handle_of_an_export_that_is_gone_is_stale() {
+        let dir = tempfile::tempdir().unwrap();
+        let exports = exports(dir.path(), KEY);
+        let handle = exports.make_handle(number_of(b"/gone"), b"file");
+        assert_eq!(exports.resolve(&handle, &call("10.0.0.9:700")).err(), Some(Refusal::Stale));
+    }
+
+    #[test]
+    fn a_mount_never_leaves_the_export() {
+        let dir = tempfile::tempdir().unwrap();
+        let exports = exports(dir.path(), KEY);
+        let caller = call("10.0.0.7:700");
+        let all = dir.path().join("all");
+        std::os::unix::fs::symlink("/", all.join("out")).unwrap();
+        std::os::unix::fs::symlink("sub", all.join("in")).unwrap();
+        std::fs::write(all.join("file"), b"").unwrap();
+        let mount = |rest: &str| exports.mount_root(&path(dir.path(), rest), &caller).map(|_| ());
+        assert_eq!(mount("all/out"), Err(MountError::NotDir));
+        assert_eq!(mount("all/out/etc"), Err(MountError::NotDir));
+        assert_eq!(mount("all/in/deep"), Err(MountError::NotDir));
+        assert_eq!(mount("all/.."), Err(MountError::Acces));
+        assert_eq!(mount("all/sub/../.."), Err(MountError::Acces));
+        assert_eq!(mount("allx"), Err(MountError::Acces));
+        assert_eq!(mount("all//sub/./deep/"), Ok(()));
+        assert_eq!(mount("all/file"), Ok(()));
+        assert_eq!(mount("all/file/x"), Err(MountError::NotDir));
+        let long = format!("all/{}", "n".repeat(256));
+        assert_eq!(mount(&long), Err(MountError::NameTooLong));
     }
 }

@@ -147,8 +147,7 @@ fn client_route(route: Route) -> rpc_client::Route {
 }
 
 async fn ask_port(route: Route) -> Option<u16> {
-    let found =
-        rpc_client::find_port(client_route(route), PROGRAM, route.version, FIND_PORT).await;
+    let found = rpc_client::find_port(client_route(route), PROGRAM, route.version, FIND_PORT).await;
     found
         .inspect_err(|error| {
             warn!(client = %route.client, %error, "cannot find the client's lock manager");

@@ -116,12 +116,7 @@ impl Nlm {
         self.lockd.ask(make(&request)?).await.ok_or(Refusal::NotRecorded)
     }
 
-    async fn find(
-        &self,
-        call: &rpc_server::Call,
-        fh: &[u8],
-        want: Want,
-    ) -> Result<Found, Refusal> {
+    async fn find(&self, call: &rpc_server::Call, fh: &[u8], want: Want) -> Result<Found, Refusal> {
         let (exports, call, fh) = (Arc::clone(&self.exports), call.clone(), fh.to_vec());
         tokio::task::spawn_blocking(move || find(&exports, &call, &fh, want))
             .await

@@ -24,7 +24,7 @@ const SEARCH_ENTRIES_MAX: usize = 100_000;
 /// The most records that one handle's search may go through: deeper than any path opened at once.
 const STEPS_MAX: usize = 512;
 /// How often a search starts again because names changed meanwhile.
-const TRIES_MAX: usize = 8;
+const TRIES_MAX: usize = 64;
 
 /// The table of one tree, with what of it is in memory.
 pub(super) struct Tree {
@@ -58,7 +58,13 @@ impl Tree {
 
     /// Opens (O_PATH) the file of an id.
     pub(super) fn open(&self, fs: &LocalFs, id: u64) -> Result<Node> {
-        self.open_below(fs, id, &mut STEPS_MAX.clone())
+        for _ in 0..TRIES_MAX {
+            if let Some(node) = self.open_once(fs, id, &mut STEPS_MAX.clone())? {
+                return Ok(node);
+            }
+        }
+        // It is there, and will not stay where it is: the caller is to come again.
+        Err(Errno::AGAIN.into())
     }
 
     /// The id of a file found under a name; it gets one where it has none.
@@ -125,21 +131,17 @@ impl Tree {
         if changed == *record { Ok(()) } else { self.put(&mut state, id, changed) }
     }
 
-    fn open_below(&self, fs: &LocalFs, id: u64, steps: &mut usize) -> Result<Node> {
+    /// `None` says that names changed meanwhile.
+    fn open_once(&self, fs: &LocalFs, id: u64, steps: &mut usize) -> Result<Option<Node>> {
         if id == ROOT_ID {
-            return fs.node(rustix::io::fcntl_dupfd_cloexec(&fs.root, 0)?);
+            return Ok(Some(fs.node(rustix::io::fcntl_dupfd_cloexec(&fs.root, 0)?)?));
         }
         *steps = steps.checked_sub(1).ok_or(FsError::Stale)?;
-        for _ in 0..TRIES_MAX {
-            let record = self.record(&mut self.lock(), id)?.ok_or(FsError::Stale)?;
-            if let Some(node) = self.open_path(fs, &record)? {
-                return Ok(node);
-            }
-            if let Some(node) = self.open_by_name(fs, id, &record, steps)? {
-                return Ok(node);
-            }
+        let record = self.record(&mut self.lock(), id)?.ok_or(FsError::Stale)?;
+        match self.open_path(fs, &record)? {
+            Some(node) => Ok(Some(node)),
+            None => self.open_by_name(fs, id, &record, steps),
         }
-        Err(FsError::Stale)
     }
 
     /// The quick way: the whole path at once.
@@ -177,22 +179,24 @@ impl Tree {
     }
 
     /// The careful way: each known place, its directory found by its own id. What somebody else
-    /// renamed within its directory is found by its number. `None` says to look again.
+    /// renamed within its directory is found by its number.
     fn open_by_name(
         &self,
         fs: &LocalFs,
         id: u64,
-        record: &Record,
+        record: &Arc<Record>,
         steps: &mut usize,
     ) -> Result<Option<Node>> {
         let mut certain = !record.places.is_empty();
         for place in &record.places {
-            let parent = match self.open_below(fs, place.parent, steps) {
+            let parent = match self.open_once(fs, place.parent, steps) {
+                Ok(Some(parent)) => parent,
+                Ok(None) => return Ok(None),
                 Err(FsError::Stale) => {
                     certain &= self.record(&mut self.lock(), place.parent)?.is_none();
                     continue;
                 }
-                other => other?,
+                Err(error) => return Err(error),
             };
             match fs.child(&parent, &place.name) {
                 Ok(node) if fs.inode_key(&node.stat) == record.inode => return Ok(Some(node)),
@@ -209,8 +213,8 @@ impl Tree {
             }
         }
         let mut state = self.lock();
-        if self.record(&mut state, id)?.as_deref() != Some(record) {
-            // Renamed by us while we looked.
+        if self.record(&mut state, id)?.is_none_or(|now| !Arc::ptr_eq(&now, record)) {
+            // Renamed by us while we looked, perhaps there and back again.
             return Ok(None);
         }
         if certain {

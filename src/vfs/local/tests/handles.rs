@@ -65,6 +65,11 @@ fn handles_are_stale_once_the_file_is_gone(mut lab: Lab) {
 }
 
 fn a_new_file_of_the_name_has_another_handle(lab: Lab) {
+    let born = lab.fs.resolve(&lab.fs.root()).unwrap().stat.born;
+    if lab.fs.uses_handle_table() && (lab.fs.born_changes || born.is_none()) {
+        // Once somebody else removed the first, nothing tells the two apart.
+        return;
+    }
     let old = lab.create(&alice(), "file", 0o644);
     let old_identity = lab.fs.identity(&old).unwrap();
     std::fs::remove_file(lab.path("file")).unwrap();

@@ -1,12 +1,15 @@
 //! Cleat, an NFSv3 server whose locks hold: everything that touches the world.
 
+pub mod cli;
 pub mod config;
 pub mod exports;
 pub mod lockd;
 pub mod mountd;
 pub mod nfs;
+pub mod portmap;
 pub mod rpc_client;
 pub mod rpc_server;
+pub mod server;
 pub mod statd;
 pub mod store;
 pub mod vfs;

@@ -1,2 +1,5 @@
 //! The `cleat` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    cleat::cli::main()
+}

@@ -69,12 +69,22 @@ pub enum CallError {
     NotRegistered(u32),
 }
 
+/// Whether a datagram that is not answered is sent again within one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resend {
+    /// Once only: for a procedure whose second answer may differ from its first.
+    Never,
+    /// Again and again, at growing intervals, while patience lasts.
+    UntilAnswered,
+}
+
 /// Calls one procedure at `port` and returns its results, within `patience` altogether.
 pub async fn call(
     route: Route,
     port: u16,
     procedure: Procedure,
     arguments: &[u8],
+    resend: Resend,
     patience: Duration,
 ) -> Result<Bytes, CallError> {
     static XID: AtomicU32 = AtomicU32::new(0);
@@ -95,7 +105,7 @@ pub async fn call(
     let exchange = async {
         match route.transport {
             Transport::Tcp => over_tcp(to, route.from, xid, &message).await,
-            Transport::Udp => over_udp(to, route.from, xid, &message).await,
+            Transport::Udp => over_udp(to, route.from, xid, &message, resend).await,
         }
     };
     timeout(patience, exchange).await.unwrap_or(Err(CallError::Timeout(patience)))
@@ -106,21 +116,30 @@ async fn over_udp(
     from: IpAddr,
     xid: u32,
     message: &[u8],
+    resend: Resend,
 ) -> Result<Bytes, CallError> {
     let socket =
         UdpSocket::bind(SocketAddr::new(from, 0)).await.map_err(CallError::NotConnected)?;
     socket.connect(to).await.map_err(CallError::NotConnected)?;
     let mut buffer = vec![0; REPLY_BYTES_MAX];
     let mut wait = RESEND;
+    socket.send(message).await?;
+    let mut deadline = Instant::now() + wait;
     loop {
-        socket.send(message).await?;
-        let deadline = Instant::now() + wait;
-        while let Ok(received) = timeout_at(deadline, socket.recv(&mut buffer)).await {
-            if let Some(results) = results_of(&buffer[..received?], xid) {
-                return results;
+        match timeout_at(deadline, socket.recv(&mut buffer)).await {
+            Ok(received) => {
+                if let Some(results) = results_of(&buffer[..received?], xid) {
+                    return results;
+                }
+            }
+            Err(_) => {
+                wait *= 2;
+                deadline = Instant::now() + wait;
+                if resend == Resend::UntilAnswered {
+                    socket.send(message).await?;
+                }
             }
         }
-        wait *= 2;
     }
 }
 
@@ -182,7 +201,8 @@ pub async fn find_port(
         });
         Procedure { program: portmap::PROGRAM, version: 4, number: portmap::v3::GETADDR }
     };
-    let results = call(route, portmap::PORT, procedure, &arguments.into_bytes(), patience).await?;
+    let (arguments, resend) = (arguments.into_bytes(), Resend::UntilAnswered);
+    let results = call(route, portmap::PORT, procedure, &arguments, resend, patience).await?;
     let mut reader = Reader::new(&results);
     let port = if route.to.is_ipv4() {
         reader.u32().ok().and_then(|port| u16::try_from(port).ok())

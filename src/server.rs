@@ -12,15 +12,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Durability};
-use crate::exports::Exports;
+use crate::exports::{Exports, ExportsError};
 use crate::lockd::{self, Lockd, Nlm};
 use crate::mountd::Mountd;
 use crate::nfs::Nfs;
-use crate::portmap::Registration;
+use crate::portmap::{RegisterError, Registration};
 use crate::rpc_server::{Listener, Program, Sockets};
 use crate::statd::{self, Statd};
 use crate::store::{Store, StoreError};
-use crate::vfs::local;
+use crate::vfs::local::{self, LocalOptions};
 
 /// How long a stop waits for what is in flight.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
@@ -39,19 +39,19 @@ pub enum ServeError {
         /// What the system said.
         error: io::Error,
     },
-    /// An export cannot be opened.
-    #[error("cannot export {path}: {error}")]
-    Export {
-        /// The directory.
-        path: String,
-        /// What the system said.
-        error: String,
-    },
+    /// A directory cannot be exported.
+    #[error("{0}")]
+    Exports(#[from] ExportsError),
+    /// Clients would not find the port in the way that was asked for.
+    #[error("{0}")]
+    Register(#[from] RegisterError),
     /// The system refused a thread or a signal handler.
     #[error("{0}")]
     System(#[from] io::Error),
     /// The lock records could not be written.
-    #[error("stopped because lock records cannot be written; nothing was granted that is not on record")]
+    #[error(
+        "stopped because lock records cannot be written; nothing was granted that is not on record"
+    )]
     RecordsFailed,
 }
 
@@ -64,15 +64,19 @@ fn addresses(all: &[SocketAddr]) -> String {
 pub async fn run(config: Config) -> Result<(), ServeError> {
     let mut stop = Stop::new()?;
     local::prepare_process();
+    if !local::switches() {
+        warn!("not root: every caller acts as the user who started this server");
+    }
     let (store, records) = Store::open(&config.state_dir)?;
     let store = Arc::new(store);
     let listen = config.listen.clone();
-    let sockets =
-        Sockets::bind(&listen).map_err(|error| ServeError::Listen { listen, error })?;
+    let sockets = Sockets::bind(&listen).map_err(|error| ServeError::Listen { listen, error })?;
     let power = config.durability == Durability::Power;
     // From here on this is another instance: nothing before may fail halfway.
     let identity = store.new_instance(power)?;
-    let exports = Arc::new(Exports::open(&config.exports, identity.handle_key, &store)?);
+    let (table, key) = (Arc::clone(&config.exports), identity.handle_key);
+    let exports = Exports::open(table, key, Arc::clone(&store) as _, LocalOptions::default())?;
+    let exports = Arc::new(exports);
     let grace_ms = u64::try_from(config.grace.as_millis()).unwrap_or(u64::MAX);
     let settings = lockd::Settings { power, grace_ms, exact: identity.exact };
     let (events, granted) = mpsc::unbounded_channel();
@@ -85,13 +89,13 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     listener.serve(sockets);
     let background = CancellationToken::new();
     tokio::spawn(lockd::call_back(lockd.clone(), granted, background.clone()));
-    let registration = Registration::register(config.rpcbind, &bound).await;
+    let registration = Registration::start(config.rpcbind, &bound).await?;
     tokio::spawn(statd::notify_clients(lockd.clone(), identity.nsm_state, background.clone()));
     announce(&bound);
 
     let died = stop.wait(&failed).await;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
-    registration.unregister().await;
+    registration.stop().await;
     if !listener.stop(STOP_PATIENCE).await {
         warn!("some requests were not answered within {} s", STOP_PATIENCE.as_secs());
     }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::lockd::{Lockd, transport};
-use crate::rpc_client::{self, CallError, Procedure, Route};
+use crate::rpc_client::{self, CallError, Procedure, Resend, Route};
 use crate::rpc_server::{Answer, Call, Program};
 
 /// The NSM program.
@@ -90,11 +90,14 @@ pub async fn notify_clients(lockd: Lockd, state: i32, stop: CancellationToken) {
     let mut plan = NotifyPlan::new(lockd.now_ms(), state, &contacts, &host_names());
     let (ends, mut ended) = mpsc::unbounded_channel();
     let mut event = Event::Tick;
-    while !plan.is_finished() {
+    loop {
         let mut actions = Vec::new();
         plan.step(lockd.now_ms(), event, &mut actions);
         for action in actions {
             act(action, &lockd, &ends).await;
+        }
+        if plan.is_finished() {
+            return;
         }
         let wait_ms = plan.next_deadline().map(|due_ms| due_ms.saturating_sub(lockd.now_ms()));
         let wait = wait_ms.map_or(Duration::from_secs(3600), Duration::from_millis);
@@ -143,5 +146,6 @@ async fn act(action: Action, lockd: &Lockd, ends: &mpsc::UnboundedSender<Event>)
 async fn tell(route: Route, arguments: Bytes, patience: Duration) -> Result<(), CallError> {
     let port = rpc_client::find_port(route, PROGRAM, VERSION, patience).await?;
     let procedure = Procedure { program: PROGRAM, version: VERSION, number: procedure::NOTIFY };
-    rpc_client::call(route, port, procedure, &arguments, patience).await.map(drop)
+    let resend = Resend::UntilAnswered;
+    rpc_client::call(route, port, procedure, &arguments, resend, patience).await.map(drop)
 }

@@ -41,8 +41,8 @@ fn contents(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 fn file_of(directory: &Path, ending: &str) -> PathBuf {
-    let found = contents(directory).into_iter().map(|(path, _)| path);
-    found.filter(|path| path.to_string_lossy().ends_with(ending)).next_back().expect("such a file")
+    let mut found = contents(directory).into_iter().map(|(path, _)| path);
+    found.rfind(|path| path.to_string_lossy().ends_with(ending)).expect("such a file")
 }
 
 #[test]
@@ -104,7 +104,8 @@ fn a_store_of_a_newer_version_is_refused_untouched() {
 
 #[test]
 fn damage_is_told_and_never_written_over() {
-    let damages: [(&str, fn(&Path)); 5] = [
+    type Damage = (&'static str, fn(&Path));
+    let damages: [Damage; 5] = [
         ("a table is gone", |home| fs::remove_file(file_of(home, ".sst")).expect("removed")),
         ("a table is altered", |home| {
             let path = file_of(home, ".sst");

@@ -6,6 +6,7 @@ pub mod effect;
 pub mod error;
 pub mod input;
 pub mod record;
+mod table;
 pub mod types;
 
 pub use crate::config::{Config, Limits};

@@ -120,7 +120,9 @@ pub enum Action {
         /// Whose, and for which transport and version.
         route: Route,
     },
-    /// Call NLM_GRANTED. Ends in [`Event::Answered`] or [`Event::Failed`].
+    /// Call NLM_GRANTED, by one message: a datagram that is sent twice within one call would make
+    /// the client's "no" unreadable (see [`Because::DeniedWhenRepeated`]), and the repetition is
+    /// this schedule's. Ends in [`Event::Answered`] or [`Event::Failed`].
     Call {
         /// Names the attempt.
         ticket: Ticket,

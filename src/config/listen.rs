@@ -2,13 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use socket2::{Domain, Socket, Type};
+
 /// The port of NFS, where everything is served unless said otherwise.
 pub const PORT: u16 = 2049;
 
 /// The addresses that ADDR[:PORT] means. `*` is every address of the host, IPv4 and IPv6;
 /// `0.0.0.0` is every IPv4 address alone and `[::]` every IPv6 address alone. Port 0 is any free
-/// one.
-pub fn parse(text: &str) -> Result<Vec<SocketAddr>, String> {
+/// one. Without `ipv6`, the host has none and `*` is IPv4 alone.
+pub fn parse(text: &str, ipv6: bool) -> Result<Vec<SocketAddr>, String> {
     let text = text.trim();
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, PORT)]);
@@ -27,7 +29,15 @@ pub fn parse(text: &str) -> Result<Vec<SocketAddr>, String> {
             .and_then(|port| port.parse().ok())
             .ok_or_else(|| complaint(text))?,
     };
-    Ok(vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()])
+    let any = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
+    let families = if ipv6 { &any[..] } else { &any[..1] };
+    Ok(families.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
+}
+
+/// Whether the kernel of this host knows IPv6.
+#[must_use]
+pub fn host_has_ipv6() -> bool {
+    Socket::new(Domain::IPV6, Type::STREAM, None).is_ok()
 }
 
 fn complaint(text: &str) -> String {
@@ -68,10 +78,11 @@ mod tests {
         ];
         for (text, expected) in table {
             let expected = expected.iter().map(|one| one.parse().expect(one)).collect();
-            assert_eq!(parse(text), Ok(expected), "{text}");
+            assert_eq!(parse(text, true), Ok(expected), "{text}");
         }
+        assert_eq!(parse("*", false), Ok(vec![(Ipv4Addr::UNSPECIFIED, PORT).into()]));
         for text in ["", "host", "2049", "*2049", "192.0.2.1:65536", "[::1", "[::1]2049", "*:"] {
-            assert!(parse(text).is_err(), "{text}");
+            assert!(parse(text, true).is_err(), "{text}");
         }
     }
 

@@ -112,9 +112,12 @@ impl Config {
 
 fn judge_listen(said: &[Said<String>], mistakes: &mut Mistakes) -> Vec<SocketAddr> {
     let default = [Said::new(Place::Default("listen"), "*".to_owned())];
+    let ipv6 = listen::host_has_ipv6();
     let mut listen: Vec<SocketAddr> = Vec::new();
     for one in if said.is_empty() { &default } else { said } {
-        for address in mistakes.take(&one.place, listen::parse(&one.value)).unwrap_or_default() {
+        for address in
+            mistakes.take(&one.place, listen::parse(&one.value, ipv6)).unwrap_or_default()
+        {
             match listen.iter().find(|other| listen::overlaps(**other, address)) {
                 Some(other) => mistakes.add(
                     &one.place,

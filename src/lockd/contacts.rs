@@ -1,16 +1,23 @@
-//! The clients on record and how to reach them, by address: what the core keeps unread.
+//! The clients that were seen and how to reach them, by address: what the core keeps unread.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use cleat_lock::{ClientRecord, Record, RecordKey, RecordOp};
-use cleat_nlm::contact::contact_bytes;
 use cleat_nlm::nsm::{self, Ignored, StateChange};
 use cleat_nlm::{Contact, Origin};
 use tracing::warn;
 
-/// A copy of the client records that were committed. It follows them and is never ahead.
+/// The most client addresses that are kept in mind; the core's own limit on clients is the same.
+pub const CLIENTS_MAX: usize = 100_000;
+
+/// The most names that one address is known to call itself; more are not told of a restart
+/// through a second address of ours.
+pub const CALLER_NAMES_MAX: usize = 1024;
+
+/// All clients on record, and those whose first request is still on its way there: two first
+/// requests of one client, through two addresses of ours, must not overwrite each other.
 #[derive(Debug, Default)]
 pub struct Contacts {
     by_address: Mutex<HashMap<IpAddr, Vec<Contact>>>,
@@ -60,14 +67,26 @@ impl Contacts {
         });
     }
 
-    /// The contact to record with a request from `origin`.
+    /// The contact to record with a request from `origin`: all that is known of its client.
     #[must_use]
     pub fn bytes_for(&self, origin: &Origin) -> Vec<u8> {
-        let recorded = self.with(|all| {
-            let there = all.get(&origin.client())?;
-            there.iter().find(|known| known.caller_name == origin.caller_name()).cloned()
-        });
-        contact_bytes(origin, recorded.map(|contact| contact.to_bytes()).as_deref())
+        self.with(|all| {
+            let mut contact = Contact::new(origin);
+            if all.len() >= CLIENTS_MAX && !all.contains_key(&contact.client) {
+                return contact.to_bytes();
+            }
+            let there = all.entry(contact.client).or_default();
+            let room = there.len() < CALLER_NAMES_MAX;
+            match there.iter_mut().find(|known| known.caller_name == contact.caller_name) {
+                Some(known) => {
+                    known.merge(origin);
+                    contact = known.clone();
+                }
+                None if room => there.push(contact.clone()),
+                None => {}
+            }
+            contact.to_bytes()
+        })
     }
 
     /// The clients that an SM_NOTIFY from `source` speaks of.

@@ -29,7 +29,12 @@ const BATCH_REQUESTS_MAX: usize = 1024;
 #[derive(Debug)]
 pub enum Event {
     /// Send GRANTED until it is acknowledged.
-    Grant(Grant),
+    Grant {
+        /// What was granted, and how to call back.
+        grant: Grant,
+        /// Whether an earlier instance of this server may have told the client.
+        told: bool,
+    },
     /// Stop sending this GRANTED.
     GrantOver(WaiterId),
 }
@@ -114,6 +119,7 @@ impl Lockd {
             inbox,
             waiting: HashMap::new(),
             effects: Vec::new(),
+            restoring: false,
             contacts: Arc::clone(&contacts),
             events,
             failed,
@@ -185,6 +191,8 @@ struct Driver {
     inbox: Receiver<Message>,
     waiting: HashMap<Token, oneshot::Sender<Outcome>>,
     effects: Vec<Effect>,
+    /// Whether the effects at hand are those of the restored table.
+    restoring: bool,
     contacts: Arc<Contacts>,
     events: mpsc::UnboundedSender<Event>,
     failed: CancellationToken,
@@ -194,6 +202,7 @@ impl Driver {
     fn run(mut self) {
         // What the restored table already calls for: a window to open, waiters whose turn it is.
         self.step(Input::Tick);
+        self.restoring = true;
         let mut stop = false;
         while !stop {
             if !self.settle() {
@@ -270,6 +279,7 @@ impl Driver {
             ops.iter().for_each(|op| self.contacts.apply(op));
         }
         words.into_iter().for_each(|word| self.say(word));
+        self.restoring = false;
         true
     }
 
@@ -282,7 +292,8 @@ impl Driver {
                 }
             }
             Effect::Grant(grant) => {
-                let _ = self.events.send(Event::Grant(grant));
+                let told = self.restoring;
+                let _ = self.events.send(Event::Grant { grant, told });
             }
             Effect::GrantOver { waiter } => {
                 let _ = self.events.send(Event::GrantOver(waiter));

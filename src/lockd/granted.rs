@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::driver::{Event, Lockd};
 use super::transport;
-use crate::rpc_client::{self, CallError, Procedure};
+use crate::rpc_client::{self, CallError, Procedure, Resend};
 
 /// How long a client's rpcbind may take to tell a port.
 const FIND_PORT: Duration = Duration::from_secs(5);
@@ -56,11 +56,11 @@ struct Callbacks {
 impl Callbacks {
     fn event(&mut self, event: Event) {
         match event {
-            Event::Grant(grant) => match Waiting::from_bytes(&grant.context) {
+            Event::Grant { grant, told } => match Waiting::from_bytes(&grant.context) {
                 Ok(waiting) => {
                     let (client, waiter) = (waiting.client, grant.waiter);
                     self.clients.insert(waiter, client);
-                    let (waiting, told) = (Box::new(waiting), grant.told);
+                    let waiting = Box::new(waiting);
                     self.step(client, granted::Event::Grant { waiter, waiting, told });
                 }
                 Err(error) => {
@@ -165,7 +165,11 @@ async fn call(
     let patience = Duration::from_millis(timeout_ms);
     let procedure =
         Procedure { program: PROGRAM, version: route.version, number: procedure::GRANTED };
-    let answer = rpc_client::call(client_route(route), port, procedure, &arguments, patience).await;
+    // The sender must know of each datagram: a client that took its lock from the first refuses
+    // the second.
+    let resend = Resend::Never;
+    let answer =
+        rpc_client::call(client_route(route), port, procedure, &arguments, resend, patience).await;
     let failure = match answer {
         Ok(results) => match Reader::new(&results).get::<Res<'_>>() {
             Ok(result) => return granted::Event::Answered { ticket, stat: result.stat },

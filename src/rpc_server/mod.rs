@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use dispatch::Dispatch;
 pub use program::{Answer, Call, Program, Transport};
 
-/// The most bytes of one READ or WRITE.
+/// The most bytes of data in one READ or WRITE, and of any other reply: what a record has room for.
 pub const IO_BYTES_MAX: u32 = 1 << 20;
 /// The most bytes of one record: a WRITE's data with its headers.
 pub const RECORD_BYTES_MAX: usize = IO_BYTES_MAX as usize + 4096;

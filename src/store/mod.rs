@@ -5,6 +5,7 @@
 mod directory;
 mod identity;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use cleat_lock::{Record, RecordOp};
@@ -12,6 +13,7 @@ use rocksdb::{
     ColumnFamily, DB, DBRecoveryMode, IteratorMode, LogLevel, Options, WriteBatch, WriteOptions,
 };
 
+use crate::vfs::local::HandleTable;
 pub use identity::Identity;
 
 /// The format of the records. A store of a higher one is refused.
@@ -108,6 +110,11 @@ impl Store {
         self.write(batch, sync)
     }
 
+    /// Brings everything to the disk.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.db.flush_wal(true).map_err(|error| translate(&self.path, &error))
+    }
+
     fn write(&self, batch: WriteBatch, sync: bool) -> Result<(), StoreError> {
         let mut options = WriteOptions::default();
         options.set_sync(sync);
@@ -130,6 +137,24 @@ impl Store {
 
     fn family(&self, name: &str) -> &ColumnFamily {
         self.db.cf_handle(name).expect("opened with every family")
+    }
+}
+
+impl HandleTable for Store {
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        self.db.get_cf(self.family(HANDLES), key).map_err(io::Error::other)
+    }
+
+    fn write(&self, changes: &[(Vec<u8>, Option<Vec<u8>>)]) -> io::Result<()> {
+        let handles = self.family(HANDLES);
+        let mut batch = WriteBatch::default();
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.put_cf(handles, key, value),
+                None => batch.delete_cf(handles, key),
+            }
+        }
+        self.db.write(batch).map_err(io::Error::other)
     }
 }
 

@@ -277,7 +277,8 @@ pub trait FileSystem: Send + Sync {
     /// The handle of the tree's root.
     fn root(&self) -> FileHandle;
 
-    /// What locks on this file are kept by.
+    /// What locks on this file are kept by. Where handles say it by themselves it is answered
+    /// for a removed file too, so that locks on it can still be given up.
     fn identity(&self, file: &FileHandle) -> Result<FileIdentity>;
 
     /// A file's attributes; nobody needs a permission for them.

@@ -1,47 +1,119 @@
 //! The state machine: one input in, its effects out.
 
+mod clients;
+mod grace;
+mod grants;
+mod requests;
+mod restore;
 mod view;
 
 pub use view::{ClientView, Counters, GraceView};
 
 use crate::config::Config;
-use crate::effect::Effect;
-use crate::input::Input;
+use crate::effect::{Effect, Outcome};
+use crate::input::{GrantAck, Input};
 use crate::record::Record;
+use crate::table::Table;
+use crate::types::Token;
+use grace::Window;
 
 /// The lock table with its queues and its grace window.
+///
+/// All times are milliseconds on one clock of the driver's, which must go on over a restart where
+/// waiters expire (Unix time does). A time before the latest one given counts as the latest.
 #[derive(Debug)]
 pub struct Core {
     config: Config,
+    table: Table,
+    grace: Option<Window>,
+    now_ms: u64,
+    /// Effects of the restart itself, given out with the first step.
+    unsaid: Vec<Effect>,
+    /// Records that a restore refused.
+    rejected: Vec<Record>,
+    counters: Counters,
 }
 
 impl Core {
     /// An empty table: nothing on record, no grace window.
     #[must_use]
     pub fn new(config: Config) -> Core {
-        Core { config }
-    }
-
-    /// The table as the records have it.
-    pub fn restore(
-        config: Config,
-        now_ms: u64,
-        records: impl IntoIterator<Item = Record>,
-        grace_ms: u64,
-        exact: bool,
-    ) -> Core {
-        let _ = (now_ms, records.into_iter().count(), grace_ms, exact);
-        Core { config }
+        let table = Table::new(config.hash_seed);
+        Core {
+            config,
+            table,
+            grace: None,
+            now_ms: 0,
+            unsaid: Vec::new(),
+            rejected: Vec::new(),
+            counters: Counters::default(),
+        }
     }
 
     /// Takes one input and appends what it causes to `effects`.
+    ///
+    /// What is due by `now_ms` happens first: waiters expire, a grace window ends.
     pub fn step(&mut self, now_ms: u64, input: Input, effects: &mut Vec<Effect>) {
-        let _ = (now_ms, input, effects, &self.config);
+        self.now_ms = self.now_ms.max(now_ms);
+        effects.append(&mut self.unsaid);
+        if self.next_deadline().is_some_and(|due_ms| due_ms <= self.now_ms) {
+            self.expire_waiters(effects);
+            self.end_grace_when_due(effects);
+            self.settle(effects);
+        }
+        self.take(input, effects);
+        self.settle(effects);
     }
 
-    /// When [`Input::Tick`] is due at the latest, on the core's clock.
+    /// When [`Input::Tick`] is due at the latest, on the core's clock; `None` = nothing is.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
-        None
+        if !self.unsaid.is_empty() || !self.table.freed.is_empty() {
+            return Some(self.now_ms);
+        }
+        let window = self.grace.as_ref().map(|window| window.until_ms);
+        window.into_iter().chain(self.table.queue.next_expiry_ms()).min()
+    }
+
+    fn take(&mut self, input: Input, fx: &mut Vec<Effect>) {
+        let (token, outcome) = match input {
+            Input::Test { token, owner, file, range, mode } => {
+                (token, self.test(&owner, &file, range, mode))
+            }
+            Input::Lock(request) => (request.token, self.lock(request, fx)),
+            Input::Unlock { token, id, owner, file, range } => {
+                (token, self.unlock(id, &owner, &file, range, fx))
+            }
+            Input::Cancel { token, owner, file, range, mode } => {
+                (token, self.cancel(&owner, &file, range, mode, fx))
+            }
+            Input::FreeAll { token, client_id } => (token, self.free_all(&client_id, fx)),
+            Input::ClientRestarted { token, client_id, incarnation } => {
+                (token, self.client_restarted(&client_id, incarnation, fx))
+            }
+            Input::ForgetClient { token, client_id } => (token, self.forget(&client_id, fx)),
+            Input::EndGrace { token } => (token, self.end_grace_by_order(fx)),
+            Input::GrantOutcome { waiter, outcome } => {
+                return match outcome {
+                    GrantAck::Accepted => self.grant_accepted(waiter, fx),
+                    GrantAck::Refused => self.grant_refused(waiter, fx),
+                };
+            }
+            Input::Tick => return,
+        };
+        self.reply(token, outcome, fx);
+    }
+
+    fn reply(&mut self, token: Token, outcome: Outcome, fx: &mut Vec<Effect>) {
+        let counters = &mut self.counters;
+        match &outcome {
+            Outcome::Conflict(_) => counters.refused_conflict += 1,
+            Outcome::Grace { .. } => counters.refused_grace += 1,
+            Outcome::Limit { .. } => counters.refused_limit += 1,
+            Outcome::ReclaimRefused => counters.refused_reclaim += 1,
+            Outcome::Deadlock { .. } => counters.deadlocks += 1,
+            _ => {}
+        }
+        fx.push(Effect::Reply { token, outcome });
     }
 }

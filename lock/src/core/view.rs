@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::record::{ClientRecord, LockRecord, WaiterRecord};
-use crate::types::FileId;
-
 use super::Core;
+use crate::record::{ClientRecord, LockRecord, Record, WaiterRecord};
+use crate::table::ClientSlot;
+use crate::types::{FileId, Range};
 
 /// The open grace window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,37 +81,90 @@ pub struct Counters {
 impl Core {
     /// All held locks, in no particular but a repeatable order.
     pub fn locks(&self) -> impl Iterator<Item = LockRecord> + '_ {
-        std::iter::empty()
+        self.table.locks.numbers().map(|ix| self.table.lock_record(ix))
     }
 
-    /// The locks on one file, by their first byte.
-    pub fn locks_of_file<'a>(
-        &'a self,
-        file: &FileId,
-    ) -> impl Iterator<Item = LockRecord> + use<'a> {
-        let _ = file;
-        std::iter::empty()
+    /// The locks on one file that overlap a range, by their first byte.
+    #[must_use]
+    pub fn locks_of_file(&self, file: &FileId, range: Range) -> Vec<LockRecord> {
+        let mut found = Vec::new();
+        if let Some(file) = self.table.names.file(file) {
+            self.table.each_lock(file, range, &mut |ix| found.push(self.table.lock_record(ix)));
+        }
+        found.sort_by_key(|lock| (lock.range, lock.id));
+        found
+    }
+
+    /// The locks of one client, by owner, file and place.
+    pub fn locks_of_client(&self, client_id: &str) -> impl Iterator<Item = LockRecord> + '_ {
+        let names = &self.table.names;
+        let owners = names.client(client_id).map(|client| &names.clients[client].owners);
+        let locks = owners.into_iter().flatten().flat_map(|&o| self.table.locks.own_all(o));
+        locks.map(|ix| self.table.lock_record(ix))
     }
 
     /// All waiters and unacknowledged grants, the foremost first.
     pub fn waiters(&self) -> impl Iterator<Item = WaiterRecord> + '_ {
-        std::iter::empty()
+        self.table.queue.in_order().map(|ix| self.table.waiter_record(ix))
     }
 
     /// All clients, by name.
-    pub fn clients(&self) -> impl Iterator<Item = ClientView> + '_ {
-        std::iter::empty()
+    #[must_use]
+    pub fn clients(&self) -> Vec<ClientView> {
+        let mut clients: Vec<ClientView> =
+            self.table.names.clients.iter().map(|(_, slot)| view_client(slot)).collect();
+        clients.sort_by(|a, b| a.client_id.cmp(&b.client_id));
+        clients
+    }
+
+    /// One client, if it is known.
+    #[must_use]
+    pub fn client(&self, client_id: &str) -> Option<ClientView> {
+        let client = self.table.names.client(client_id)?;
+        Some(view_client(&self.table.names.clients[client]))
+    }
+
+    /// The whole durable image, as a restore would want it; in no particular but a repeatable
+    /// order.
+    pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        let clients = self.table.names.clients.iter();
+        let clients = clients.filter_map(|(_, slot)| slot.record.clone()).map(Record::Client);
+        clients.chain(self.locks().map(Record::Lock)).chain(self.waiters().map(Record::Waiter))
     }
 
     /// The grace window, while it is open.
     #[must_use]
     pub fn grace(&self) -> Option<GraceView> {
-        None
+        let window = self.grace.as_ref()?;
+        Some(GraceView {
+            until_ms: window.until_ms,
+            exact: window.exact,
+            reclaimed: window.reclaimed,
+            left: self.table.locks.unreclaimed,
+        })
     }
 
     /// Counts of now and since the start.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        Counters::default()
+        Counters {
+            locks: self.table.locks.len(),
+            files: self.table.names.files.len() as u64,
+            owners: self.table.names.owners.len() as u64,
+            clients: self.table.names.clients.len() as u64,
+            waiting: self.table.queue.waiting(),
+            unacknowledged: self.table.queue.pending,
+            ..self.counters
+        }
+    }
+}
+
+fn view_client(slot: &ClientSlot) -> ClientView {
+    ClientView {
+        client_id: Arc::clone(&slot.id),
+        record: slot.record.clone(),
+        locks: slot.held,
+        waiters: slot.waiting,
+        seen_ms: slot.seen_ms,
     }
 }

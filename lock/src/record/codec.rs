@@ -154,7 +154,9 @@ fn put_range(out: &mut Writer, range: Range) {
 
 fn get_range(value: &mut Reader<'_>) -> Result<Range, RecordError> {
     let (offset, length) = (value.number()?, value.number()?);
-    Range::new(offset, length).ok_or(RecordError::Invalid("range"))
+    let range = Range::new(offset, length);
+    // To the end of the file has one form, length 0.
+    range.filter(|range| range.length() == length).ok_or(RecordError::Invalid("range"))
 }
 
 fn put_mode(out: &mut Writer, mode: Mode) {
@@ -201,7 +203,6 @@ fn put_waiter(out: &mut Writer, waiter: &WaiterRecord) {
     out.bytes(&waiter.context);
     out.byte(u8::from(waiter.granted.is_some()));
     if let Some(granted) = &waiter.granted {
-        out.number(granted.order);
         out.number(granted.ids_used.into());
         out.number(granted.undo.len() as u64);
         for undo in &granted.undo {
@@ -242,7 +243,7 @@ fn get_waiter(
 }
 
 fn get_granted(value: &mut Reader<'_>, within: Range) -> Result<Granted, RecordError> {
-    let (order, ids_used) = (value.number()?, value.number32("ids_used")?);
+    let ids_used = value.number32("ids_used")?;
     let mut undo: Vec<Undo> = Vec::new();
     for _ in 0..value.number()? {
         let range = get_range(value)?;
@@ -257,5 +258,5 @@ fn get_granted(value: &mut Reader<'_>, within: Range) -> Result<Granted, RecordE
         }
         undo.push(Undo { range, held });
     }
-    Ok(Granted { order, ids_used, undo })
+    Ok(Granted { ids_used, undo })
 }

@@ -106,8 +106,6 @@ pub struct WaiterRecord {
 /// What is needed to take a grant back.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Granted {
-    /// Orders the grants of an owner: a later one has a larger number.
-    pub order: u64,
     /// How many ids were derived from the waiter's id so far.
     pub ids_used: u32,
     /// What the owner held in the granted range before, ascending, each byte at most once. Bytes

@@ -19,6 +19,8 @@ use crate::vfs::{FsError, Kind, Result, Timestamp};
 
 /// The longest path that is opened at once; a longer one goes name by name.
 const PATH_BYTES_MAX: usize = 4000;
+/// The most files that are remembered once they are gone.
+const GONE_FILES_MAX: usize = 4096;
 /// The most entries of a directory that are searched for a file that somebody else renamed.
 const SEARCH_ENTRIES_MAX: usize = 100_000;
 /// The most records that one handle's search may go through: deeper than any path opened at once.
@@ -37,6 +39,8 @@ pub(super) struct Tree {
 struct State {
     records: Generations<u64, Arc<Record>>,
     ids: Generations<InodeKey, u64>,
+    /// Files that are gone: their locks are given up by the same handles.
+    gone: Generations<u64, InodeKey>,
 }
 
 /// What came of searching a directory.
@@ -52,6 +56,7 @@ impl Tree {
         let state = State {
             records: Generations::new(HANDLE_CACHE_RECORDS_MAX),
             ids: Generations::new(HANDLE_CACHE_RECORDS_MAX),
+            gone: Generations::new(GONE_FILES_MAX),
         };
         Self { table, prefix, state: Mutex::new(state) }
     }
@@ -86,6 +91,18 @@ impl Tree {
             self.put(&mut state, id, record)?;
         }
         Ok(id)
+    }
+
+    /// The file of an id, whether it is there or gone since this server started.
+    pub(super) fn inode_of(&self, fs: &LocalFs, id: u64) -> Result<InodeKey> {
+        if id == ROOT_ID {
+            return Ok(fs.inode_key(&fs.stat(&fs.root)?));
+        }
+        let mut state = self.lock();
+        match self.record(&mut state, id)? {
+            Some(record) => Ok(record.inode),
+            None => state.gone.get(&id).ok_or(FsError::Stale),
+        }
     }
 
     /// The id of a file that has one.
@@ -270,6 +287,7 @@ impl Tree {
         self.table.write(&rows).map_err(failed)?;
         state.records.remove(&id);
         state.ids.remove(&inode);
+        state.gone.insert(id, inode);
         Ok(())
     }
 

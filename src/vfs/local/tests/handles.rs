@@ -50,12 +50,15 @@ fn handles_are_stale_once_the_file_is_gone(mut lab: Lab) {
     // Open files live on without a name, but not for us.
     let _open =
         [lab.path("ours"), lab.path("theirs")].map(|path| std::fs::File::open(path).unwrap());
+    let identities = [&ours, &theirs].map(|file| lab.fs.identity(file).unwrap());
     lab.remove(&alice(), "ours").unwrap();
     std::fs::remove_file(lab.path("theirs")).unwrap();
+    assert_eq!(lab.fs.attributes(&theirs), Err(FsError::Stale));
+    // Their locks are given up by the same names.
+    assert_eq!([&ours, &theirs].map(|file| lab.fs.identity(file).unwrap()), identities);
     for _ in 0..2 {
         for file in [&ours, &theirs] {
             assert_eq!(lab.fs.attributes(file), Err(FsError::Stale));
-            assert_eq!(lab.fs.identity(file), Err(FsError::Stale));
             assert_eq!(lab.read(&alice(), file), Err(FsError::Stale));
             assert_eq!(lab.write(&alice(), file, b"x"), Err(FsError::Stale));
             assert_eq!(lab.link(&alice(), file, "back"), Err(FsError::Stale));

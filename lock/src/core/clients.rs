@@ -1,0 +1,159 @@
+//! Clients: their records, and releasing what is theirs.
+
+use std::sync::Arc;
+
+use super::Core;
+use crate::effect::{Effect, Outcome};
+use crate::input::LockRequest;
+use crate::record::{ClientRecord, Record, RecordKey, RecordOp};
+use crate::table::{Attrs, Ids, Put, Standing, Waiter};
+
+impl Core {
+    /// Notes that an owner's client asked for something.
+    pub(super) fn see(&mut self, owner: u32) {
+        let client = self.table.names.owners[owner].client;
+        self.table.names.clients[client].seen_ms = self.now_ms;
+    }
+
+    /// Puts the client of a request on record, where it said how to reach it. Comes before the
+    /// first change that depends on it.
+    pub(super) fn register(&mut self, owner: u32, request: &LockRequest, fx: &mut Vec<Effect>) {
+        self.see(owner);
+        let client = self.table.names.owners[owner].client;
+        let slot = &mut self.table.names.clients[client];
+        let (incarnation, contact) = (request.incarnation, &request.contact);
+        if contact.is_empty() {
+            return;
+        }
+        let since_ms = match &slot.record {
+            Some(known) if known.incarnation == incarnation && known.contact == *contact => return,
+            Some(known) => known.since_ms,
+            None => {
+                fx.push(Effect::Monitor { client_id: Arc::clone(&slot.id) });
+                self.now_ms
+            }
+        };
+        let client_id = Arc::clone(&slot.id);
+        let contact = Arc::clone(contact);
+        let record = ClientRecord { client_id, incarnation, contact, since_ms };
+        fx.push(Effect::Persist(RecordOp::Put(Record::Client(record.clone()))));
+        slot.record = Some(record);
+    }
+
+    pub(super) fn free_all(&mut self, client_id: &str, fx: &mut Vec<Effect>) -> Outcome {
+        self.release_client(client_id, None, fx);
+        Outcome::Done
+    }
+
+    pub(super) fn client_restarted(
+        &mut self,
+        client_id: &str,
+        incarnation: u32,
+        fx: &mut Vec<Effect>,
+    ) -> Outcome {
+        self.release_client(client_id, Some(incarnation), fx);
+        if let Some(client) = self.table.names.client(client_id)
+            && let Some(record) = &mut self.table.names.clients[client].record
+            && record.incarnation != incarnation
+        {
+            record.incarnation = incarnation;
+            fx.push(Effect::Persist(RecordOp::Put(Record::Client(record.clone()))));
+        }
+        Outcome::Done
+    }
+
+    /// Releases what a client holds and awaits, but for what it took under the incarnation `keep`.
+    fn release_client(&mut self, client_id: &str, keep: Option<u32>, fx: &mut Vec<Effect>) {
+        let Some(client) = self.table.names.client(client_id) else {
+            return;
+        };
+        let slot = &mut self.table.names.clients[client];
+        slot.seen_ms = self.now_ms;
+        let owners: Vec<u32> = slot.owners.iter().copied().collect();
+        // All waiters before any lock, or a lock might pass to a waiter that is about to go.
+        for &owner in &owners {
+            let waiters: Vec<u32> = self.table.queue.own_all(owner).collect();
+            for waiter in waiters {
+                self.release_waiter(waiter, keep, fx);
+            }
+        }
+        for &owner in &owners {
+            let locks: Vec<u32> = self.table.locks.own_all(owner).collect();
+            for lock in locks {
+                if Some(self.table.locks.get(lock).attrs.incarnation) != keep {
+                    self.table.release(lock, fx);
+                }
+            }
+        }
+    }
+
+    fn release_waiter(&mut self, ix: u32, keep: Option<u32>, fx: &mut Vec<Effect>) {
+        let Some(keep) = keep.filter(|&keep| keep == self.table.queue.get(ix).incarnation) else {
+            return self.abandon(ix, fx);
+        };
+        self.forget_undo_of_the_dead(ix, keep, fx);
+    }
+
+    /// What died with an old incarnation must not come back when a later grant is rolled back, nor
+    /// stand where that grant left it.
+    fn forget_undo_of_the_dead(&mut self, ix: u32, keep: u32, fx: &mut Vec<Effect>) {
+        let &Waiter { id, owner, file, mode, incarnation, .. } = self.table.queue.get(ix);
+        let Some(granted) = self.table.queue.granted_mut(ix) else {
+            return;
+        };
+        let (mut changed, mut bare) = (false, Vec::new());
+        for part in &mut granted.undo {
+            if let Some((held, from)) = part.held
+                && from != keep
+            {
+                part.held = None;
+                changed = true;
+                if held > mode {
+                    bare.push(part.range);
+                }
+            }
+        }
+        let mut ids = Ids::new(id, granted.ids_used);
+        let attrs = Attrs { mode, incarnation, standing: Standing::Pending(ix) };
+        let put = Put { attrs, now_ms: self.now_ms, blocking: true, reclaim: false };
+        for range in bare {
+            if let Some(plan) = self.table.plan(owner, file, range, Some(put)) {
+                self.table.apply(plan, &mut ids, fx);
+            }
+        }
+        if let Some(granted) = self.table.queue.granted_mut(ix) {
+            granted.ids_used = ids.used;
+        }
+        if changed {
+            fx.push(self.table.put_waiter(ix));
+        }
+    }
+
+    pub(super) fn forget(&mut self, client_id: &str, fx: &mut Vec<Effect>) -> Outcome {
+        let Some(client) = self.table.names.client(client_id) else {
+            return Outcome::NotFound;
+        };
+        let slot = &mut self.table.names.clients[client];
+        if !slot.owners.is_empty() {
+            return Outcome::StillHolds;
+        }
+        if slot.record.take().is_some() {
+            let client_id = Arc::clone(&slot.id);
+            let key = RecordKey::Client { client_id: Arc::clone(&client_id) };
+            fx.push(Effect::Persist(RecordOp::Delete(key)));
+            fx.push(Effect::Unmonitor { client_id });
+            self.table.names.client_shrank(client);
+        }
+        Outcome::Done
+    }
+
+    /// Tells an unacknowledged grant to its client again.
+    pub(super) fn tell_grants(&self) -> Vec<Effect> {
+        let queue = &self.table.queue;
+        queue
+            .in_order()
+            .filter(|&ix| queue.get(ix).granted.is_some())
+            .map(|ix| self.table.grant_message(ix))
+            .collect()
+    }
+}

@@ -1,0 +1,162 @@
+//! The grace window after a restart, and reclaims, which are served in it and after it.
+
+use super::Core;
+use crate::effect::{Effect, GraceEnd, GraceEvent, Outcome};
+use crate::input::LockRequest;
+use crate::table::{Attrs, Ids, Put, Standing};
+use crate::types::Range;
+
+/// An open window.
+#[derive(Debug)]
+pub(super) struct Window {
+    pub(super) until_ms: u64,
+    /// Whether the records are all there is to reclaim.
+    pub(super) exact: bool,
+    /// Reclaims of recorded locks granted.
+    pub(super) reclaimed: u64,
+    /// Unreclaimed pieces, as last told.
+    pub(super) told_left: u64,
+    /// Reclaims, as last told.
+    pub(super) told_reclaimed: u64,
+}
+
+impl Core {
+    pub(super) fn grace_left_ms(&self) -> Option<u64> {
+        self.grace.as_ref().map(|window| window.until_ms.saturating_sub(self.now_ms))
+    }
+
+    /// Grants a reclaim of what is on record for this owner, at any time: refusing it would lose
+    /// the client's lock without a word. Anything else is admitted only in the window and only
+    /// where nothing on record is in its way. Who waits is not: a reclaimer was there before.
+    pub(super) fn reclaim(&mut self, request: &LockRequest, fx: &mut Vec<Effect>) -> Outcome {
+        let &LockRequest { range, mode, .. } = request;
+        let owner = self.table.names.owner(&request.owner);
+        let file = self.table.names.file(&request.file);
+        if let (Some(owner), Some(file)) = (owner, file)
+            && self.table.holds(owner, file, range, mode)
+        {
+            return self.reclaim_recorded(owner, file, request, fx);
+        }
+        if self.grace.is_none() {
+            return Outcome::ReclaimRefused;
+        }
+        if let Some(outcome) = self.conflict_for(owner, file, range, mode) {
+            return outcome;
+        }
+        let outcome = self.place(request, true, fx);
+        if outcome == Outcome::Granted {
+            self.counters.reclaimed += 1;
+        }
+        outcome
+    }
+
+    fn reclaim_recorded(
+        &mut self,
+        owner: u32,
+        file: u32,
+        request: &LockRequest,
+        fx: &mut Vec<Effect>,
+    ) -> Outcome {
+        self.register(owner, request, fx);
+        self.counters.reclaimed += 1;
+        let pieces: Vec<u32> = self.table.locks.own_in(owner, file, request.range).collect();
+        let standing = |ix: u32| self.table.locks.get(ix).attrs.standing;
+        if pieces.iter().any(|&ix| standing(ix) == Standing::Unreclaimed)
+            && let Some(window) = &mut self.grace
+        {
+            window.reclaimed += 1;
+        }
+        let &LockRequest { id, range, mode, incarnation, .. } = request;
+        let attrs = Attrs { mode, incarnation, standing: Standing::Settled };
+        let mut parts: Vec<Range> = Vec::new();
+        for &ix in &pieces {
+            let held = self.table.locks.get(ix);
+            // What was granted and not acknowledged has its own way to become settled.
+            if matches!(held.attrs.standing, Standing::Pending(_)) {
+                continue;
+            }
+            if self.table.locks.range(ix) == range && held.attrs.mode == mode {
+                if held.attrs != attrs {
+                    self.table.restate(ix, attrs, true, true, fx);
+                }
+                return Outcome::Granted;
+            }
+            parts.extend(self.table.locks.range(ix).intersect(range));
+        }
+        let mut ids = Ids::new(id, 0);
+        let put = Put { attrs, now_ms: self.now_ms, blocking: false, reclaim: true };
+        for part in parts {
+            if let Some(plan) = self.table.plan(owner, file, part, Some(put)) {
+                self.table.apply(plan, &mut ids, fx);
+            }
+        }
+        Outcome::Granted
+    }
+
+    /// Whether a request that is no reclaim asks for just what an exact record has for its owner:
+    /// its client never got the reply that the server gave before it stopped. It is no new lock,
+    /// and gets the answer it got then.
+    pub(super) fn is_repetition(&self, owner: u32, file: u32, request: &LockRequest) -> bool {
+        let exact = self.grace.as_ref().is_some_and(|window| window.exact);
+        exact
+            && self.table.locks.own_in(owner, file, request.range).next().is_some_and(|ix| {
+                let attrs = self.table.locks.get(ix).attrs;
+                self.table.locks.range(ix).contains(request.range)
+                    && (attrs.mode, attrs.incarnation) == (request.mode, request.incarnation)
+            })
+    }
+
+    /// Reports progress, and closes the window where nothing is left to wait for.
+    pub(super) fn follow_grace(&mut self, fx: &mut Vec<Effect>) {
+        let left = self.table.locks.unreclaimed;
+        let Some(window) = &mut self.grace else {
+            return;
+        };
+        let reclaimed = window.reclaimed;
+        if (left, reclaimed) != (window.told_left, window.told_reclaimed) {
+            window.told_left = left;
+            window.told_reclaimed = reclaimed;
+            fx.push(Effect::Grace(GraceEvent::Progress { reclaimed, left }));
+        }
+        if left == 0 && window.exact {
+            self.close_grace(GraceEnd::AllSettled, fx);
+        }
+    }
+
+    pub(super) fn end_grace_when_due(&mut self, fx: &mut Vec<Effect>) {
+        if self.grace.as_ref().is_some_and(|window| window.until_ms <= self.now_ms) {
+            self.close_grace(GraceEnd::Deadline, fx);
+        }
+    }
+
+    pub(super) fn end_grace_by_order(&mut self, fx: &mut Vec<Effect>) -> Outcome {
+        if self.grace.is_none() {
+            return Outcome::NotFound;
+        }
+        self.close_grace(GraceEnd::Ordered, fx);
+        Outcome::Done
+    }
+
+    /// Drops what nobody reclaimed and lets everybody in.
+    fn close_grace(&mut self, why: GraceEnd, fx: &mut Vec<Effect>) {
+        let Some(window) = self.grace.take() else {
+            return;
+        };
+        let locks = &self.table.locks;
+        let unreclaimed: Vec<u32> = locks
+            .numbers()
+            .filter(|&ix| locks.get(ix).attrs.standing == Standing::Unreclaimed)
+            .collect();
+        let dropped = unreclaimed.len() as u64;
+        for ix in unreclaimed {
+            self.table.release(ix, fx);
+        }
+        let reclaimed = window.reclaimed;
+        fx.push(Effect::Grace(GraceEvent::Closed { why, reclaimed, dropped }));
+        if !window.exact {
+            // While the table was only advice these might have been promised to somebody else.
+            fx.extend(self.tell_grants());
+        }
+        self.table.wake_all();
+    }
+}

@@ -1,0 +1,196 @@
+//! Serving who waits: whose turn it is, granting, and what the client says to its grant.
+
+use std::collections::BTreeSet;
+
+use super::Core;
+use crate::effect::Effect;
+use crate::record::{Granted, Undo};
+use crate::table::{Attrs, Ids, Put, Standing, Waiter};
+use crate::types::{Mode, Range, WaiterId};
+
+impl Core {
+    /// Ends a step: grace goes on or ends, waiters whose turn has come get their locks, names
+    /// nobody uses are forgotten. Every input ends here, so that no lock stays free while somebody
+    /// waits for it.
+    pub(super) fn settle(&mut self, fx: &mut Vec<Effect>) {
+        self.follow_grace(fx);
+        if self.grace.is_some() {
+            // Who waits is looked at when the window closes.
+            self.table.freed.clear();
+            self.table.grown.clear();
+        }
+        let mut candidates = BTreeSet::new();
+        loop {
+            self.gather(&mut candidates);
+            let Some((_, seq)) = candidates.pop_first() else {
+                break;
+            };
+            if let Some(ix) = self.table.queue.by_seq(seq)
+                && self.table.queue.get(ix).granted.is_none()
+                && self.table.turn_has_come(ix)
+            {
+                self.grant(ix, fx);
+            }
+        }
+        self.table.names.sweep();
+    }
+
+    /// Adds those whose turn may have come, by file and place in the queue.
+    fn gather(&mut self, candidates: &mut BTreeSet<(u32, u64)>) {
+        while let Some((file, range)) = self.table.freed.pop() {
+            self.table.each_waiting(file, range, &mut |ix| {
+                candidates.insert((file, self.table.queue.seq(ix)));
+            });
+        }
+        while let Some((owner, file)) = self.table.grown.pop() {
+            let waiting = self.table.queue.own_on(owner, file);
+            candidates.extend(waiting.map(|ix| (file, self.table.queue.seq(ix))));
+        }
+    }
+
+    /// Hands a waiter its lock. Where it asked for less than it holds (shared over its own
+    /// exclusive bytes), those bytes keep their mode until it acknowledges, because once weakened
+    /// they could not be taken back.
+    fn grant(&mut self, ix: u32, fx: &mut Vec<Effect>) {
+        let range = self.table.queue.range(ix);
+        let &Waiter { id, owner, file, mode, incarnation, .. } = self.table.queue.get(ix);
+        let attrs = Attrs { mode, incarnation, standing: Standing::Pending(ix) };
+        let put = Put { attrs, now_ms: self.now_ms, blocking: true, reclaim: false };
+        let undo = self.table.snapshot(owner, file, range);
+        let plans: Vec<_> = not_stronger(&undo, mode)
+            .into_iter()
+            .filter_map(|part| self.table.plan(owner, file, part, Some(put)))
+            .collect();
+        let gain = plans.iter().map(|plan| plan.gain).sum();
+        if self.too_many_locks(owner, file, gain).is_some() {
+            // Nobody may be kept behind a request that cannot be served. Its client learns why
+            // when it sends the request again.
+            self.table.remove_waiter(ix, fx);
+            self.counters.refused_limit += 1;
+            return;
+        }
+        let mut ids = Ids::new(id, 0);
+        for plan in plans {
+            self.table.apply(plan, &mut ids, fx);
+        }
+        self.table.mark_granted(ix, Granted { ids_used: ids.used, undo });
+        fx.push(self.table.put_waiter(ix));
+        fx.push(self.table.grant_message(ix));
+        self.counters.granted_waited += 1;
+    }
+
+    pub(super) fn grant_accepted(&mut self, waiter: WaiterId, fx: &mut Vec<Effect>) {
+        if let Some(ix) = self.unacknowledged(waiter) {
+            self.confirm(ix, fx);
+        }
+    }
+
+    pub(super) fn grant_refused(&mut self, waiter: WaiterId, fx: &mut Vec<Effect>) {
+        if let Some(ix) = self.unacknowledged(waiter) {
+            self.roll_back(ix, fx);
+            self.counters.rolled_back += 1;
+        }
+    }
+
+    fn unacknowledged(&self, waiter: WaiterId) -> Option<u32> {
+        let ix = self.table.queue.by_seq(waiter.0)?;
+        self.table.queue.get(ix).granted.is_some().then_some(ix)
+    }
+
+    /// The owner knows of its grant: what it gave up for it is gone for good.
+    pub(super) fn confirm(&mut self, ix: u32, fx: &mut Vec<Effect>) {
+        let range = self.table.queue.range(ix);
+        let mut waiter = self.table.remove_waiter(ix, fx);
+        let Granted { mut ids_used, undo } = waiter.granted.take().unwrap_or_default();
+        self.table.settle_pieces(waiter.owner, waiter.file, range, ix, fx);
+        for part in undo {
+            if part.held.is_some_and(|(held, _)| held > waiter.mode) {
+                let held = Some((waiter.mode, waiter.incarnation));
+                self.make(&waiter, Undo { held, ..part }, &mut ids_used, fx);
+            }
+        }
+    }
+
+    /// The client does not want its grant: the owner gets back what it held before, except where
+    /// it changed its locks since.
+    fn roll_back(&mut self, ix: u32, fx: &mut Vec<Effect>) {
+        let mut waiter = self.table.remove_waiter(ix, fx);
+        let Granted { mut ids_used, undo } = waiter.granted.take().unwrap_or_default();
+        for part in undo {
+            // What was stronger the grant left as it was.
+            if part.held.is_none_or(|(held, _)| held <= waiter.mode) {
+                self.make(&waiter, part, &mut ids_used, fx);
+            }
+        }
+    }
+
+    /// Makes `part` what the owner of a former waiter holds there.
+    fn make(&mut self, waiter: &Waiter, part: Undo, ids_used: &mut u32, fx: &mut Vec<Effect>) {
+        let put = part.held.map(|(mode, incarnation)| Put {
+            attrs: Attrs { mode, incarnation, standing: Standing::Settled },
+            now_ms: self.now_ms,
+            blocking: false,
+            reclaim: false,
+        });
+        if let Some(plan) = self.table.plan(waiter.owner, waiter.file, part.range, put) {
+            let mut ids = Ids::new(waiter.id, *ids_used);
+            self.table.apply(plan, &mut ids, fx);
+            *ids_used = ids.used;
+        }
+    }
+
+    /// The owner's unacknowledged grants are not to be undone in the range any more: the owner has
+    /// said since what it wants there.
+    pub(super) fn drop_undo(&mut self, owner: u32, file: u32, range: Range, fx: &mut Vec<Effect>) {
+        for ix in self.table.grants_in(owner, file, range) {
+            if self.table.queue.granted_mut(ix).is_some_and(|granted| granted.subtract(range)) {
+                fx.push(self.table.put_waiter(ix));
+            }
+        }
+    }
+
+    /// Forgets waiters whose clients stopped re-sending.
+    pub(super) fn expire_waiters(&mut self, fx: &mut Vec<Effect>) {
+        while let Some(ix) = self.table.queue.expired(self.now_ms) {
+            self.table.remove_waiter(ix, fx);
+            self.counters.expired += 1;
+        }
+    }
+}
+
+/// The parts of a snapshot that are held in no stronger mode, neighbours joined.
+fn not_stronger(snapshot: &[Undo], mode: Mode) -> Vec<Range> {
+    let mut parts: Vec<Range> = Vec::new();
+    for part in snapshot {
+        if part.held.is_some_and(|(held, _)| held > mode) {
+            continue;
+        }
+        match parts.last_mut() {
+            Some(before) if before.last().checked_add(1) == Some(part.range.first()) => {
+                *before = before.hull(part.range);
+            }
+            _ => parts.push(part.range),
+        }
+    }
+    parts
+}
+
+impl Granted {
+    /// Leaves the range out of what is to be undone; says whether that changed anything.
+    fn subtract(&mut self, range: Range) -> bool {
+        if !self.undo.iter().any(|part| part.range.overlaps(range)) {
+            return false;
+        }
+        let parts = std::mem::take(&mut self.undo);
+        for part in parts {
+            if part.range.overlaps(range) {
+                let (before, after) = part.range.without(range);
+                let keep = before.into_iter().chain(after);
+                self.undo.extend(keep.map(|range| Undo { range, ..part }));
+            } else {
+                self.undo.push(part);
+            }
+        }
+        true
+    }
+}

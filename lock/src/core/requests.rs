@@ -1,0 +1,299 @@
+//! Test, lock, unlock and cancel: from a request to its outcome.
+
+use std::sync::Arc;
+
+use super::Core;
+use crate::effect::{Conflict, Effect, Outcome};
+use crate::error::Limit;
+use crate::input::{LockRequest, Wait};
+use crate::table::{Attrs, Ids, Put, Standing, Waiter};
+use crate::types::{FileId, LockId, Mode, Owner, Range, WaiterId};
+
+/// What stands in the way of a request.
+enum Obstacle {
+    /// A held piece.
+    Lock(u32),
+    /// A request that came before.
+    Waiter(u32),
+}
+
+impl Core {
+    pub(super) fn test(&self, owner: &Owner, file: &FileId, range: Range, mode: Mode) -> Outcome {
+        if let Some(left_ms) = self.grace_left_ms() {
+            return Outcome::Grace { left_ms };
+        }
+        let owner = self.table.names.owner(owner);
+        let file = self.table.names.file(file);
+        self.conflict_for(owner, file, range, mode).unwrap_or(Outcome::Free)
+    }
+
+    pub(super) fn lock(&mut self, mut request: LockRequest, fx: &mut Vec<Effect>) -> Outcome {
+        let owner = self.table.names.owner(&request.owner);
+        let file = self.table.names.file(&request.file);
+        if let (Some(owner), Some(file)) = (owner, file)
+            && let Some(outcome) = self.lock_again(owner, file, &request, fx)
+        {
+            return outcome;
+        }
+        if request.reclaim {
+            return self.reclaim(&request, fx);
+        }
+        if let Some(left_ms) = self.grace_left_ms() {
+            return match (owner, file) {
+                (Some(owner), Some(file)) if self.is_repetition(owner, file, &request) => {
+                    self.reclaim(&request, fx)
+                }
+                _ => Outcome::Grace { left_ms },
+            };
+        }
+        let obstacle =
+            file.and_then(|file| self.obstacle(owner, file, request.range, request.mode));
+        match (obstacle, request.wait.take()) {
+            (None, _) => self.place(&request, true, fx),
+            (Some(obstacle), None) => self.conflict(&obstacle),
+            (Some(_), Some(wait)) => self.enqueue(&request, wait, fx),
+        }
+    }
+
+    /// The answer to a request that was made before: by a client that re-sends while it waits, that
+    /// did not hear of its grant, or that did not get the reply. `None` = it is a new one.
+    fn lock_again(
+        &mut self,
+        owner: u32,
+        file: u32,
+        request: &LockRequest,
+        fx: &mut Vec<Effect>,
+    ) -> Option<Outcome> {
+        let &LockRequest { range, mode, incarnation, reclaim, .. } = request;
+        if let Some(waiter) = self.table.queue.exact(owner, file, range, mode) {
+            if self.table.queue.get(waiter).granted.is_some() {
+                fx.push(Effect::GrantOver { waiter: WaiterId(self.table.queue.seq(waiter)) });
+                self.confirm(waiter, fx);
+            } else if let (Some(wait), false) = (&request.wait, reclaim) {
+                self.register(owner, request, fx);
+                let context = Arc::clone(&wait.context);
+                self.table.queue.refresh(waiter, context, wait.expires_ms, incarnation);
+                fx.push(self.table.put_waiter(waiter));
+                return Some(Outcome::Blocked);
+            }
+        }
+        let held = self.table.locks.own_in(owner, file, range).next()?;
+        let piece = self.table.locks.get(held);
+        let same = self.table.locks.range(held).contains(range)
+            && piece.attrs == Attrs { mode, incarnation, standing: Standing::Settled };
+        if !same {
+            return None;
+        }
+        self.register(owner, request, fx);
+        Some(Outcome::Granted)
+    }
+
+    /// The refusal, where a lock of another owner is in the way.
+    pub(super) fn conflict_for(
+        &self,
+        owner: Option<u32>,
+        file: Option<u32>,
+        range: Range,
+        mode: Mode,
+    ) -> Option<Outcome> {
+        let lock = self.table.blocker(owner, file?, range, mode)?;
+        Some(self.conflict(&Obstacle::Lock(lock)))
+    }
+
+    fn obstacle(
+        &self,
+        owner: Option<u32>,
+        file: u32,
+        range: Range,
+        mode: Mode,
+    ) -> Option<Obstacle> {
+        let table = &self.table;
+        let blocker = table.blocker(owner, file, range, mode).map(Obstacle::Lock);
+        blocker.or_else(|| table.ahead(owner, file, range, mode, u64::MAX).map(Obstacle::Waiter))
+    }
+
+    fn conflict(&self, obstacle: &Obstacle) -> Outcome {
+        let table = &self.table;
+        let (owner, range, mode) = match *obstacle {
+            Obstacle::Lock(ix) => {
+                let held = table.locks.get(ix);
+                (held.owner, table.locks.range(ix), held.attrs.mode)
+            }
+            Obstacle::Waiter(ix) => {
+                let waiter = table.queue.get(ix);
+                (waiter.owner, table.queue.range(ix), waiter.mode)
+            }
+        };
+        let owner = table.names.owners[owner].owner.clone();
+        Outcome::Conflict(Conflict { owner, range, mode })
+    }
+
+    /// Gives the owner the lock: nothing of another owner is in the way. `bounded` = limits apply.
+    pub(super) fn place(
+        &mut self,
+        request: &LockRequest,
+        bounded: bool,
+        fx: &mut Vec<Effect>,
+    ) -> Outcome {
+        if let Some(refusal) = self.too_many_clients(&request.owner) {
+            return refusal;
+        }
+        let &LockRequest { id, range, mode, incarnation, reclaim, .. } = request;
+        let owner = self.table.names.intern_owner(&request.owner);
+        let file = self.table.names.intern_file(&request.file);
+        let attrs = Attrs { mode, incarnation, standing: Standing::Settled };
+        let put = Put { attrs, now_ms: self.now_ms, blocking: false, reclaim };
+        let plan = self.table.plan(owner, file, range, Some(put));
+        if let Some(plan) = plan {
+            if let (true, Some(refusal)) = (bounded, self.too_many_locks(owner, file, plan.gain)) {
+                return refusal;
+            }
+            self.register(owner, request, fx);
+            self.drop_undo(owner, file, range, fx);
+            self.table.apply(plan, &mut Ids::new(id, 0), fx);
+        }
+        if !reclaim {
+            self.counters.granted += 1;
+        }
+        Outcome::Granted
+    }
+
+    fn enqueue(&mut self, request: &LockRequest, wait: Wait, fx: &mut Vec<Effect>) -> Outcome {
+        if let Some(refusal) = self.too_many_clients(&request.owner) {
+            return refusal;
+        }
+        let owner = self.table.names.intern_owner(&request.owner);
+        let file = self.table.names.intern_file(&request.file);
+        if let Some(refusal) = self.too_many_waiters(owner, file) {
+            return refusal;
+        }
+        self.register(owner, request, fx);
+        let waiter = Waiter {
+            id: request.id,
+            owner,
+            file,
+            mode: request.mode,
+            incarnation: request.incarnation,
+            queued_ms: self.now_ms,
+            expires_ms: wait.expires_ms,
+            find_deadlock: wait.find_deadlock,
+            context: wait.context,
+            granted: None,
+        };
+        let seq = self.table.queue.next_seq;
+        let ix = self.table.insert_waiter(request.range, seq, waiter);
+        fx.push(self.table.put_waiter(ix));
+        self.counters.blocked += 1;
+        Outcome::Blocked
+    }
+
+    pub(super) fn unlock(
+        &mut self,
+        id: LockId,
+        owner: &Owner,
+        file: &FileId,
+        range: Range,
+        fx: &mut Vec<Effect>,
+    ) -> Outcome {
+        let names = &self.table.names;
+        let (Some(owner), Some(file)) = (names.owner(owner), names.file(file)) else {
+            return Outcome::Done;
+        };
+        let gain = self.table.plan(owner, file, range, None).map_or(0, |plan| plan.gain);
+        if let Some(refusal) = self.too_many_locks(owner, file, gain) {
+            return refusal;
+        }
+        let waiters: Vec<u32> = self
+            .table
+            .queue
+            .own_on(owner, file)
+            .filter(|&ix| self.table.queue.range(ix).overlaps(range))
+            .collect();
+        for waiter in waiters {
+            self.abandon(waiter, fx);
+        }
+        // Planned again: pieces of an ended grant may have merged.
+        if let Some(plan) = self.table.plan(owner, file, range, None) {
+            self.table.apply(plan, &mut Ids::new(id, 0), fx);
+        }
+        self.see(owner);
+        self.counters.unlocked += 1;
+        Outcome::Done
+    }
+
+    pub(super) fn cancel(
+        &mut self,
+        owner: &Owner,
+        file: &FileId,
+        range: Range,
+        mode: Mode,
+        fx: &mut Vec<Effect>,
+    ) -> Outcome {
+        let names = &self.table.names;
+        let (Some(owner), Some(file)) = (names.owner(owner), names.file(file)) else {
+            return Outcome::Done;
+        };
+        self.see(owner);
+        match self.table.queue.exact(owner, file, range, mode) {
+            // The client is about to hear of its grant, or to unlock: it decides.
+            Some(waiter) if self.table.queue.get(waiter).granted.is_some() => Outcome::AlreadyHeld,
+            Some(waiter) => {
+                self.table.remove_waiter(waiter, fx);
+                self.counters.cancelled += 1;
+                Outcome::Done
+            }
+            None if self.table.holds(owner, file, range, mode) => Outcome::AlreadyHeld,
+            None => Outcome::Done,
+        }
+    }
+
+    /// Ends a request of an owner that gives it up: waiting or granted, without its lock's change.
+    pub(super) fn abandon(&mut self, ix: u32, fx: &mut Vec<Effect>) {
+        let (range, seq) = (self.table.queue.range(ix), self.table.queue.seq(ix));
+        let waiter = self.table.remove_waiter(ix, fx);
+        if waiter.granted.is_some() {
+            fx.push(Effect::GrantOver { waiter: WaiterId(seq) });
+            self.table.settle_pieces(waiter.owner, waiter.file, range, ix, fx);
+        } else {
+            self.counters.cancelled += 1;
+        }
+    }
+
+    /// The refusal, where the table may not grow by `gain` pieces.
+    pub(super) fn too_many_locks(&self, owner: u32, file: u32, gain: i64) -> Option<Outcome> {
+        let Ok(gain @ 1..) = u64::try_from(gain) else {
+            return None;
+        };
+        let (names, limits) = (&self.table.names, &self.config.limits);
+        let client = &names.clients[names.owners[owner].client];
+        [
+            (Limit::LocksPerFile, names.files[file].held, limits.locks_per_file),
+            (Limit::LocksPerClient, client.held, limits.locks_per_client),
+            (Limit::LocksTotal, self.table.locks.len(), limits.locks_total),
+        ]
+        .into_iter()
+        .find(|&(_, current, maximum)| current.saturating_add(gain) > maximum)
+        .map(|(which, current, maximum)| Outcome::Limit { which, current, maximum })
+    }
+
+    fn too_many_waiters(&self, owner: u32, file: u32) -> Option<Outcome> {
+        let (names, limits) = (&self.table.names, &self.config.limits);
+        let client = &names.clients[names.owners[owner].client];
+        [
+            (Limit::WaitersPerFile, names.files[file].waiting, limits.waiters_per_file),
+            (Limit::WaitersPerClient, client.waiting, limits.waiters_per_client),
+        ]
+        .into_iter()
+        .find(|&(_, current, maximum)| current >= maximum)
+        .map(|(which, current, maximum)| Outcome::Limit { which, current, maximum })
+    }
+
+    fn too_many_clients(&self, owner: &Owner) -> Option<Outcome> {
+        let (names, maximum) = (&self.table.names, self.config.limits.clients);
+        let current = names.clients.len() as u64;
+        if current < maximum || names.client(&owner.client_id).is_some() {
+            return None;
+        }
+        Some(Outcome::Limit { which: Limit::Clients, current, maximum })
+    }
+}

@@ -1,0 +1,236 @@
+//! Held locks: by place in a tree per file and mode, by owner in order, counted per client.
+
+use std::collections::BTreeMap;
+
+use super::Table;
+use super::names::side;
+use super::slab::Slab;
+use super::tree::{Forest, NOBODY, Query};
+use crate::record::{LockRecord, Record, RecordKey, Undo};
+use crate::types::{LockId, Mode, Range};
+
+/// How firmly a piece is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Its owner knows.
+    Settled,
+    /// It was on record at a restart and its owner has not reclaimed it.
+    Unreclaimed,
+    /// It was granted to this waiter, which has not acknowledged.
+    Pending(u32),
+}
+
+/// What two pieces must have in common to be one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attrs {
+    pub(crate) mode: Mode,
+    pub(crate) incarnation: u32,
+    pub(crate) standing: Standing,
+}
+
+/// A held piece, apart from its range, which the tree has.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) id: LockId,
+    pub(crate) owner: u32,
+    pub(crate) file: u32,
+    pub(crate) attrs: Attrs,
+    pub(crate) acquired_ms: u64,
+    pub(crate) blocking: bool,
+    pub(crate) reclaim: bool,
+}
+
+/// All held pieces.
+#[derive(Debug, Default)]
+pub(crate) struct Locks {
+    pieces: Slab<Held>,
+    tree: Forest,
+    /// Owner, file, first byte: an owner's pieces never overlap, so this names each.
+    own: BTreeMap<(u32, u32, u64), u32>,
+    next_seq: u64,
+    /// How many pieces are unreclaimed.
+    pub(crate) unreclaimed: u64,
+}
+
+impl Locks {
+    pub(crate) fn len(&self) -> u64 {
+        self.pieces.len() as u64
+    }
+
+    pub(crate) fn get(&self, ix: u32) -> &Held {
+        &self.pieces[ix]
+    }
+
+    pub(crate) fn range(&self, ix: u32) -> Range {
+        self.tree.range(ix)
+    }
+
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.pieces.iter().map(|(ix, _)| ix)
+    }
+
+    /// The owner's pieces on the file that overlap the range, ascending.
+    pub(crate) fn own_in(&self, owner: u32, file: u32, range: Range) -> impl Iterator<Item = u32> {
+        let (from, to) = ((owner, file, range.first()), (owner, file, range.last()));
+        let reaching = self.own.range((owner, file, 0)..from).next_back();
+        let reaching = reaching.filter(move |&(_, &ix)| self.range(ix).overlaps(range));
+        reaching.into_iter().chain(self.own.range(from..=to)).map(|(_, &ix)| ix)
+    }
+
+    /// All pieces of an owner, by file and place.
+    pub(crate) fn own_all(&self, owner: u32) -> impl Iterator<Item = u32> {
+        self.own.range((owner, 0, 0)..=(owner, u32::MAX, u64::MAX)).map(|(_, &ix)| ix)
+    }
+
+    fn count_standing(&mut self, standing: Standing, more: bool) {
+        if standing == Standing::Unreclaimed {
+            self.unreclaimed = if more { self.unreclaimed + 1 } else { self.unreclaimed - 1 };
+        }
+    }
+}
+
+impl Table {
+    /// Holds one more piece. The caller knows that it overlaps no other of its owner.
+    pub(crate) fn insert_lock(&mut self, range: Range, held: Held) -> u32 {
+        let (owner, file, mode) = (held.owner, held.file, held.attrs.mode);
+        self.names.use_owner(owner);
+        let client = self.names.owners[owner].client;
+        self.names.clients[client].held += 1;
+        self.locks.count_standing(held.attrs.standing, true);
+        let ix = self.locks.pieces.insert(held);
+        self.locks.tree.set(ix, range, owner, self.locks.next_seq);
+        self.locks.next_seq += 1;
+        self.locks.own.insert((owner, file, range.first()), ix);
+        let slot = &mut self.names.files[file];
+        slot.held += 1;
+        slot.locks[side(mode)] = self.locks.tree.insert(slot.locks[side(mode)], ix);
+        ix
+    }
+
+    /// Holds one piece less.
+    pub(crate) fn remove_lock(&mut self, ix: u32) -> Held {
+        let held = self.locks.pieces.remove(ix);
+        let range = self.locks.range(ix);
+        self.locks.own.remove(&(held.owner, held.file, range.first()));
+        let slot = &mut self.names.files[held.file];
+        let root = &mut slot.locks[side(held.attrs.mode)];
+        *root = self.locks.tree.remove(*root, ix);
+        slot.held -= 1;
+        self.names.file_shrank(held.file);
+        self.locks.count_standing(held.attrs.standing, false);
+        let client = self.names.owners[held.owner].client;
+        self.names.clients[client].held -= 1;
+        self.names.disuse_owner(held.owner);
+        held
+    }
+
+    /// Changes a piece's range. The caller knows that it overlaps no other of its owner.
+    pub(crate) fn resize_lock(&mut self, ix: u32, range: Range) {
+        let Held { owner, file, attrs: Attrs { mode, .. }, .. } = *self.locks.get(ix);
+        let old = self.locks.range(ix);
+        let root = &mut self.names.files[file].locks[side(mode)];
+        if old.first() == range.first() {
+            self.locks.tree.set_last(*root, ix, range.last());
+            return;
+        }
+        *root = self.locks.tree.remove(*root, ix);
+        let seq = self.locks.tree.seq(ix);
+        self.locks.tree.set(ix, range, owner, seq);
+        *root = self.locks.tree.insert(*root, ix);
+        self.locks.own.remove(&(owner, file, old.first()));
+        self.locks.own.insert((owner, file, range.first()), ix);
+    }
+
+    /// Changes how firmly a piece is held, and whether it was reclaimed under which incarnation.
+    pub(crate) fn restate_lock(&mut self, ix: u32, attrs: Attrs, reclaim: bool) {
+        let piece = &mut self.locks.pieces[ix];
+        debug_assert_eq!(piece.attrs.mode, attrs.mode, "the mode decides the tree");
+        let before = piece.attrs.standing;
+        piece.attrs = attrs;
+        piece.reclaim = reclaim;
+        self.locks.count_standing(before, false);
+        self.locks.count_standing(attrs.standing, true);
+    }
+
+    /// The piece as a record.
+    pub(crate) fn lock_record(&self, ix: u32) -> LockRecord {
+        let held = self.locks.get(ix);
+        LockRecord {
+            id: held.id,
+            owner: self.names.owners[held.owner].owner.clone(),
+            file: self.names.files[held.file].id.clone(),
+            range: self.locks.range(ix),
+            mode: held.attrs.mode,
+            incarnation: held.attrs.incarnation,
+            acquired_ms: held.acquired_ms,
+            blocking: held.blocking,
+            reclaim: held.reclaim,
+        }
+    }
+
+    pub(crate) fn put_lock(&self, ix: u32) -> crate::Effect {
+        crate::Effect::Persist(crate::RecordOp::Put(Record::Lock(self.lock_record(ix))))
+    }
+
+    pub(crate) fn delete_lock(&self, held: &Held) -> crate::Effect {
+        let file = self.names.files[held.file].id.clone();
+        crate::Effect::Persist(crate::RecordOp::Delete(RecordKey::Lock { file, id: held.id }))
+    }
+
+    /// A lock of another owner that conflicts, if there is one.
+    pub(crate) fn blocker(
+        &self,
+        owner: Option<u32>,
+        file: u32,
+        range: Range,
+        mode: Mode,
+    ) -> Option<u32> {
+        let query = Query { range, except: owner.unwrap_or(NOBODY), before: u64::MAX };
+        let roots = self.names.files[file].locks;
+        let in_tree = |mode| self.locks.tree.find(roots[side(mode)], &query, &mut |_| true);
+        let exclusive = in_tree(Mode::Exclusive);
+        match mode {
+            Mode::Exclusive => exclusive.or_else(|| in_tree(Mode::Shared)),
+            Mode::Shared => exclusive,
+        }
+    }
+
+    /// Calls `visit` for every piece on the file that overlaps the range.
+    pub(crate) fn each_lock(&self, file: u32, range: Range, visit: &mut impl FnMut(u32)) {
+        for root in self.names.files[file].locks {
+            self.locks.tree.each(root, range, visit);
+        }
+    }
+
+    /// Whether the owner holds every byte of the range, nowhere in a weaker mode.
+    pub(crate) fn holds(&self, owner: u32, file: u32, range: Range, mode: Mode) -> bool {
+        let mut next = Some(range.first());
+        for ix in self.locks.own_in(owner, file, range) {
+            let piece = self.locks.range(ix);
+            if next.is_none_or(|next| piece.first() > next) || self.locks.get(ix).attrs.mode < mode
+            {
+                return false;
+            }
+            next = piece.last().checked_add(1);
+        }
+        next.is_none_or(|next| next > range.last())
+    }
+
+    /// What the owner holds in the range, gaps included, ascending.
+    pub(crate) fn snapshot(&self, owner: u32, file: u32, range: Range) -> Vec<Undo> {
+        let mut parts = Vec::new();
+        let mut rest = Some(range);
+        for ix in self.locks.own_in(owner, file, range) {
+            let Some(piece) = rest.and_then(|rest| rest.intersect(self.locks.range(ix))) else {
+                break;
+            };
+            let (gap, after) = rest.map_or((None, None), |rest| rest.without(piece));
+            parts.extend(gap.map(|range| Undo { range, held: None }));
+            let attrs = self.locks.get(ix).attrs;
+            parts.push(Undo { range: piece, held: Some((attrs.mode, attrs.incarnation)) });
+            rest = after;
+        }
+        parts.extend(rest.map(|range| Undo { range, held: None }));
+        parts
+    }
+}

@@ -1,0 +1,64 @@
+//! The table: who holds what and who waits, with every index kept in step.
+
+mod locks;
+mod lookup;
+mod names;
+mod place;
+mod queue;
+mod slab;
+mod tree;
+
+pub(crate) use locks::{Attrs, Held, Standing};
+pub(crate) use names::{ClientSlot, Names};
+pub(crate) use place::{Ids, Put};
+pub(crate) use queue::Waiter;
+
+use crate::types::Range;
+use locks::Locks;
+use queue::Queue;
+
+/// Locks, waiters, and the names they use.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) names: Names,
+    pub(crate) locks: Locks,
+    pub(crate) queue: Queue,
+    /// Where something became free that somebody may wait for: every change that weakens a lock or
+    /// takes a waiter out of the way ends here, so no release path can forget to wake.
+    pub(crate) freed: Vec<(u32, Range)>,
+    /// Owners (and the file) whose holdings grew or whose grants ended: that may let waiters of
+    /// their own pass.
+    pub(crate) grown: Vec<(u32, u32)>,
+}
+
+impl Table {
+    pub(crate) fn new(seed: u64) -> Self {
+        Table {
+            names: Names::new(seed),
+            locks: Locks::default(),
+            queue: Queue::default(),
+            freed: Vec::new(),
+            grown: Vec::new(),
+        }
+    }
+
+    /// Has everybody who waits looked at.
+    pub(crate) fn wake_all(&mut self) {
+        let files = self.names.files.iter().filter(|(_, slot)| slot.waiting > 0);
+        self.freed.extend(files.map(|(file, _)| (file, Range::ALL)));
+    }
+
+    /// Notes that a range of a file became freer.
+    fn note_freed(&mut self, file: u32, range: Range) {
+        if self.names.files[file].waiting > 0 {
+            self.freed.push((file, range));
+        }
+    }
+
+    /// Notes that an owner holds more than before, or has a grant less.
+    fn note_grown(&mut self, owner: u32, file: u32) {
+        if self.names.files[file].waiting > 0 {
+            self.grown.push((owner, file));
+        }
+    }
+}

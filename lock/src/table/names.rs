@@ -1,0 +1,204 @@
+//! Files, owners and clients under small numbers, so that each text is stored once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::lookup::Lookup;
+use super::slab::Slab;
+use super::tree::NIL;
+use crate::record::ClientRecord;
+use crate::types::{FileId, Mode, Owner};
+
+/// A file somebody holds or awaits a lock on.
+#[derive(Debug)]
+pub(crate) struct FileSlot {
+    pub(crate) id: FileId,
+    /// Roots of the trees of held locks, by mode.
+    pub(crate) locks: [u32; 2],
+    /// Roots of the trees of waiting requests, by mode.
+    pub(crate) queue: [u32; 2],
+    /// How many pieces are held.
+    pub(crate) held: u64,
+    /// How many requests wait.
+    pub(crate) waiting: u64,
+    /// How many grants are not yet acknowledged.
+    pub(crate) pending: u64,
+}
+
+/// An owner that holds or awaits something.
+#[derive(Debug)]
+pub(crate) struct OwnerSlot {
+    pub(crate) owner: Owner,
+    pub(crate) client: u32,
+    /// How many locks and waiters name this slot.
+    pub(crate) uses: u64,
+}
+
+/// A client on record, or with owners.
+#[derive(Debug)]
+pub(crate) struct ClientSlot {
+    pub(crate) id: Arc<str>,
+    pub(crate) owners: BTreeSet<u32>,
+    pub(crate) held: u64,
+    pub(crate) waiting: u64,
+    pub(crate) record: Option<ClientRecord>,
+    pub(crate) seen_ms: u64,
+}
+
+/// The three registers of names.
+#[derive(Debug)]
+pub(crate) struct Names {
+    pub(crate) files: Slab<FileSlot>,
+    pub(crate) owners: Slab<OwnerSlot>,
+    pub(crate) clients: Slab<ClientSlot>,
+    file_numbers: Lookup<FileId>,
+    owner_numbers: Lookup<Arc<str>>,
+    client_numbers: Lookup<Arc<str>>,
+    /// Slots that may have nothing left to name: looked at when the step is over, because within
+    /// a step a slot may empty and fill again.
+    idle_files: Vec<u32>,
+    idle_owners: Vec<u32>,
+    idle_clients: Vec<u32>,
+}
+
+/// Where a mode's tree stands in a pair of roots.
+pub(crate) fn side(mode: Mode) -> usize {
+    match mode {
+        Mode::Shared => 0,
+        Mode::Exclusive => 1,
+    }
+}
+
+impl Names {
+    pub(crate) fn new(seed: u64) -> Self {
+        Names {
+            files: Slab::default(),
+            owners: Slab::default(),
+            clients: Slab::default(),
+            file_numbers: Lookup::new(seed),
+            owner_numbers: Lookup::new(seed),
+            client_numbers: Lookup::new(seed),
+            idle_files: Vec::new(),
+            idle_owners: Vec::new(),
+            idle_clients: Vec::new(),
+        }
+    }
+
+    pub(crate) fn file(&self, id: &FileId) -> Option<u32> {
+        self.file_numbers.get(id)
+    }
+
+    pub(crate) fn owner(&self, owner: &Owner) -> Option<u32> {
+        self.owner_numbers.get(&*owner.owner_id)
+    }
+
+    pub(crate) fn client(&self, client_id: &str) -> Option<u32> {
+        self.client_numbers.get(client_id)
+    }
+
+    pub(crate) fn intern_file(&mut self, id: &FileId) -> u32 {
+        if let Some(file) = self.file(id) {
+            return file;
+        }
+        let slot = FileSlot {
+            id: id.clone(),
+            locks: [NIL; 2],
+            queue: [NIL; 2],
+            held: 0,
+            waiting: 0,
+            pending: 0,
+        };
+        let file = self.files.insert(slot);
+        self.file_numbers.insert(id.clone(), file);
+        self.idle_files.push(file);
+        file
+    }
+
+    pub(crate) fn intern_owner(&mut self, owner: &Owner) -> u32 {
+        if let Some(known) = self.owner(owner) {
+            return known;
+        }
+        let client = self.intern_client(&owner.client_id);
+        let mut owner = owner.clone();
+        owner.client_id = Arc::clone(&self.clients[client].id);
+        let owner_id = Arc::clone(&owner.owner_id);
+        let number = self.owners.insert(OwnerSlot { owner, client, uses: 0 });
+        self.owner_numbers.insert(owner_id, number);
+        self.clients[client].owners.insert(number);
+        self.idle_owners.push(number);
+        number
+    }
+
+    pub(crate) fn intern_client(&mut self, client_id: &Arc<str>) -> u32 {
+        if let Some(client) = self.client(client_id) {
+            return client;
+        }
+        let client = self.clients.insert(ClientSlot {
+            id: Arc::clone(client_id),
+            owners: BTreeSet::new(),
+            held: 0,
+            waiting: 0,
+            record: None,
+            seen_ms: 0,
+        });
+        self.client_numbers.insert(Arc::clone(client_id), client);
+        self.idle_clients.push(client);
+        client
+    }
+
+    /// One more lock or waiter names the owner.
+    pub(crate) fn use_owner(&mut self, owner: u32) {
+        self.owners[owner].uses += 1;
+    }
+
+    /// One lock or waiter less names the owner.
+    pub(crate) fn disuse_owner(&mut self, owner: u32) {
+        let slot = &mut self.owners[owner];
+        slot.uses -= 1;
+        if slot.uses == 0 {
+            self.idle_owners.push(owner);
+        }
+    }
+
+    /// Notes that the file may have nothing left.
+    pub(crate) fn file_shrank(&mut self, file: u32) {
+        let slot = &self.files[file];
+        if slot.held + slot.waiting + slot.pending == 0 {
+            self.idle_files.push(file);
+        }
+    }
+
+    /// Notes that the client's record is gone.
+    pub(crate) fn client_shrank(&mut self, client: u32) {
+        self.idle_clients.push(client);
+    }
+
+    /// Forgets names that name nothing any more.
+    pub(crate) fn sweep(&mut self) {
+        while let Some(file) = self.idle_files.pop() {
+            if let Some(slot) = self.files.get(file)
+                && slot.held + slot.waiting + slot.pending == 0
+            {
+                let slot = self.files.remove(file);
+                self.file_numbers.remove(&slot.id);
+            }
+        }
+        while let Some(owner) = self.idle_owners.pop() {
+            if self.owners.get(owner).is_some_and(|slot| slot.uses == 0) {
+                let slot = self.owners.remove(owner);
+                self.owner_numbers.remove(&*slot.owner.owner_id);
+                self.clients[slot.client].owners.remove(&owner);
+                self.idle_clients.push(slot.client);
+            }
+        }
+        while let Some(client) = self.idle_clients.pop() {
+            if let Some(slot) = self.clients.get(client)
+                && slot.owners.is_empty()
+                && slot.record.is_none()
+            {
+                let slot = self.clients.remove(client);
+                self.client_numbers.remove(&*slot.id);
+            }
+        }
+    }
+}

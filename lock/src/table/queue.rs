@@ -1,0 +1,306 @@
+//! Waiting requests and unacknowledged grants: by name, by owner, by place, by when they expire.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Table;
+use super::names::side;
+use super::slab::Slab;
+use super::tree::{Forest, NOBODY, Query};
+use crate::effect::{Effect, Grant};
+use crate::record::{Granted, Record, RecordKey, RecordOp, WaiterRecord};
+use crate::types::{LockId, Mode, Range, WaiterId};
+
+/// A request that waits or was granted after waiting, apart from its range and its number in the
+/// queue, which the tree has.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) id: LockId,
+    pub(crate) owner: u32,
+    pub(crate) file: u32,
+    pub(crate) mode: Mode,
+    pub(crate) incarnation: u32,
+    pub(crate) queued_ms: u64,
+    pub(crate) expires_ms: u64,
+    pub(crate) find_deadlock: bool,
+    pub(crate) context: Arc<[u8]>,
+    pub(crate) granted: Option<Granted>,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    waiters: Slab<Waiter>,
+    tree: Forest,
+    by_seq: BTreeMap<u64, u32>,
+    by_owner: BTreeMap<(u32, u32, u64, u64, Mode), u32>,
+    expiry: BTreeSet<(u64, u64)>,
+    /// The number of the next waiter.
+    pub(crate) next_seq: u64,
+    /// How many are unacknowledged grants.
+    pub(crate) pending: u64,
+}
+
+impl Queue {
+    pub(crate) fn get(&self, ix: u32) -> &Waiter {
+        &self.waiters[ix]
+    }
+
+    pub(crate) fn range(&self, ix: u32) -> Range {
+        self.tree.range(ix)
+    }
+
+    pub(crate) fn seq(&self, ix: u32) -> u64 {
+        self.tree.seq(ix)
+    }
+
+    pub(crate) fn by_seq(&self, seq: u64) -> Option<u32> {
+        self.by_seq.get(&seq).copied()
+    }
+
+    /// All, the foremost first.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = u32> {
+        self.by_seq.values().copied()
+    }
+
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiters.len() as u64 - self.pending
+    }
+
+    /// The one request of this owner for exactly this.
+    pub(crate) fn exact(&self, owner: u32, file: u32, range: Range, mode: Mode) -> Option<u32> {
+        self.by_owner.get(&(owner, file, range.first(), range.last(), mode)).copied()
+    }
+
+    /// Every request of the owner on the file.
+    pub(crate) fn own_on(&self, owner: u32, file: u32) -> impl Iterator<Item = u32> {
+        let ends =
+            (owner, file, 0, 0, Mode::Shared)..=(owner, file, u64::MAX, u64::MAX, Mode::Exclusive);
+        self.by_owner.range(ends).map(|(_, &ix)| ix)
+    }
+
+    /// Every request of the owner.
+    pub(crate) fn own_all(&self, owner: u32) -> impl Iterator<Item = u32> {
+        let ends =
+            (owner, 0, 0, 0, Mode::Shared)..=(owner, u32::MAX, u64::MAX, u64::MAX, Mode::Exclusive);
+        self.by_owner.range(ends).map(|(_, &ix)| ix)
+    }
+
+    /// When the next waiter expires.
+    pub(crate) fn next_expiry_ms(&self) -> Option<u64> {
+        self.expiry.first().map(|&(expires_ms, _)| expires_ms)
+    }
+
+    /// A waiter whose time is over.
+    pub(crate) fn expired(&self, now_ms: u64) -> Option<u32> {
+        let &(expires_ms, seq) = self.expiry.first()?;
+        if expires_ms <= now_ms { self.by_seq(seq) } else { None }
+    }
+
+    /// The undo list of a grant, to be changed.
+    pub(crate) fn granted_mut(&mut self, ix: u32) -> Option<&mut Granted> {
+        self.waiters[ix].granted.as_mut()
+    }
+
+    /// A re-sent request: what is new in it.
+    pub(crate) fn refresh(
+        &mut self,
+        ix: u32,
+        context: Arc<[u8]>,
+        expires_ms: u64,
+        incarnation: u32,
+    ) {
+        let seq = self.seq(ix);
+        let waiter = &mut self.waiters[ix];
+        self.expiry.remove(&(waiter.expires_ms, seq));
+        waiter.context = context;
+        waiter.expires_ms = expires_ms;
+        waiter.incarnation = incarnation;
+        if expires_ms > 0 {
+            self.expiry.insert((expires_ms, seq));
+        }
+    }
+}
+
+impl Table {
+    /// Puts a request at its place in the queue, or a grant among the unacknowledged.
+    pub(crate) fn insert_waiter(&mut self, range: Range, seq: u64, waiter: Waiter) -> u32 {
+        let Waiter { owner, file, mode, expires_ms, .. } = waiter;
+        let waits = waiter.granted.is_none();
+        let queue = &mut self.queue;
+        let ix = queue.waiters.insert(waiter);
+        queue.tree.set(ix, range, owner, seq);
+        queue.by_seq.insert(seq, ix);
+        queue.by_owner.insert((owner, file, range.first(), range.last(), mode), ix);
+        queue.next_seq = queue.next_seq.max(seq.saturating_add(1));
+        self.names.use_owner(owner);
+        let slot = &mut self.names.files[file];
+        if waits {
+            slot.queue[side(mode)] = queue.tree.insert(slot.queue[side(mode)], ix);
+            slot.waiting += 1;
+            let client = self.names.owners[owner].client;
+            self.names.clients[client].waiting += 1;
+            if expires_ms > 0 {
+                queue.expiry.insert((expires_ms, seq));
+            }
+        } else {
+            slot.pending += 1;
+            queue.pending += 1;
+        }
+        ix
+    }
+
+    /// Takes a request out of the queue: it holds its lock now, and awaits its acknowledgement.
+    pub(crate) fn mark_granted(&mut self, ix: u32, granted: Granted) {
+        self.leave_queue(ix);
+        let file = self.queue.get(ix).file;
+        self.names.files[file].pending += 1;
+        self.queue.pending += 1;
+        self.queue.waiters[ix].granted = Some(granted);
+    }
+
+    /// Forgets a request, waiting or granted, with its record. What waits behind it is noted.
+    pub(crate) fn remove_waiter(&mut self, ix: u32, fx: &mut Vec<Effect>) -> Waiter {
+        let (range, seq) = (self.queue.range(ix), self.queue.seq(ix));
+        if self.queue.get(ix).granted.is_none() {
+            self.leave_queue(ix);
+        } else {
+            let file = self.queue.get(ix).file;
+            self.names.files[file].pending -= 1;
+            self.queue.pending -= 1;
+        }
+        let waiter = self.queue.waiters.remove(ix);
+        let Waiter { owner, file, mode, .. } = waiter;
+        self.queue.by_seq.remove(&seq);
+        self.queue.by_owner.remove(&(owner, file, range.first(), range.last(), mode));
+        self.names.disuse_owner(owner);
+        self.names.file_shrank(file);
+        if waiter.granted.is_none() {
+            self.note_freed(file, range);
+        } else {
+            self.note_grown(owner, file);
+        }
+        let file = self.names.files[file].id.clone();
+        let key = RecordKey::Waiter { file, waiter: WaiterId(seq) };
+        fx.push(Effect::Persist(RecordOp::Delete(key)));
+        waiter
+    }
+
+    fn leave_queue(&mut self, ix: u32) {
+        let seq = self.queue.seq(ix);
+        let &Waiter { owner, file, mode, expires_ms, .. } = self.queue.get(ix);
+        let slot = &mut self.names.files[file];
+        let root = &mut slot.queue[side(mode)];
+        *root = self.queue.tree.remove(*root, ix);
+        slot.waiting -= 1;
+        let client = self.names.owners[owner].client;
+        self.names.clients[client].waiting -= 1;
+        self.queue.expiry.remove(&(expires_ms, seq));
+    }
+
+    /// The request as a record.
+    pub(crate) fn waiter_record(&self, ix: u32) -> WaiterRecord {
+        let waiter = self.queue.get(ix);
+        WaiterRecord {
+            waiter: WaiterId(self.queue.seq(ix)),
+            id: waiter.id,
+            owner: self.names.owners[waiter.owner].owner.clone(),
+            file: self.names.files[waiter.file].id.clone(),
+            range: self.queue.range(ix),
+            mode: waiter.mode,
+            incarnation: waiter.incarnation,
+            queued_ms: waiter.queued_ms,
+            expires_ms: waiter.expires_ms,
+            find_deadlock: waiter.find_deadlock,
+            context: Arc::clone(&waiter.context),
+            granted: waiter.granted.clone(),
+        }
+    }
+
+    pub(crate) fn put_waiter(&self, ix: u32) -> Effect {
+        Effect::Persist(RecordOp::Put(Record::Waiter(self.waiter_record(ix))))
+    }
+
+    /// The callback for a granted request.
+    pub(crate) fn grant_message(&self, ix: u32) -> Effect {
+        let waiter = self.queue.get(ix);
+        Effect::Grant(Grant {
+            waiter: WaiterId(self.queue.seq(ix)),
+            owner: self.names.owners[waiter.owner].owner.clone(),
+            file: self.names.files[waiter.file].id.clone(),
+            range: self.queue.range(ix),
+            mode: waiter.mode,
+            context: Arc::clone(&waiter.context),
+        })
+    }
+
+    /// Calls `visit` for every request that waits on the file and overlaps the range.
+    pub(crate) fn each_waiting(&self, file: u32, range: Range, visit: &mut impl FnMut(u32)) {
+        for root in self.names.files[file].queue {
+            self.queue.tree.each(root, range, visit);
+        }
+    }
+
+    /// A waiter that such a request may not overtake: of another owner, with a smaller number than
+    /// `before`, in conflict on a byte where the requester holds nothing yet.
+    ///
+    /// Where the requester already holds something, going first takes nothing from anybody: an
+    /// upgrade or downgrade is judged by the holders alone. And a waiter that waits for
+    /// the requester itself is not overtaken, since it cannot go first: a queue that held the
+    /// holder up behind those who wait for it would never move.
+    pub(crate) fn ahead(
+        &self,
+        owner: Option<u32>,
+        file: u32,
+        range: Range,
+        mode: Mode,
+        before: u64,
+    ) -> Option<u32> {
+        let slot = &self.names.files[file];
+        if slot.waiting == 0 {
+            return None;
+        }
+        let sides: &[Mode] = match mode {
+            Mode::Shared => &[Mode::Exclusive],
+            Mode::Exclusive => &[Mode::Exclusive, Mode::Shared],
+        };
+        let search = |gap: Range| {
+            let query = Query { range: gap, except: owner.unwrap_or(NOBODY), before };
+            sides.iter().find_map(|&other| {
+                self.queue.tree.find(slot.queue[side(other)], &query, &mut |ix| {
+                    let range = self.queue.range(ix);
+                    !owner.is_some_and(|owner| self.blocks(owner, file, range, other))
+                })
+            })
+        };
+        match owner {
+            None => search(range),
+            Some(owner) => self
+                .snapshot(owner, file, range)
+                .iter()
+                .filter(|part| part.held.is_none())
+                .find_map(|part| search(part.range)),
+        }
+    }
+
+    /// Unacknowledged grants of the owner on the file that overlap the range. No two of them
+    /// overlap each other.
+    pub(crate) fn grants_in(&self, owner: u32, file: u32, range: Range) -> Vec<u32> {
+        if self.names.files[file].pending == 0 {
+            return Vec::new();
+        }
+        let granted = |ix: u32| self.queue.get(ix).granted.is_some();
+        let in_range = |ix: u32| self.queue.range(ix).overlaps(range);
+        self.queue.own_on(owner, file).filter(|&ix| granted(ix) && in_range(ix)).collect()
+    }
+
+    /// Whether a waiting request's turn has come. While an owner has not said what it makes of a
+    /// grant, it gets no other on the same bytes: so a roll-back knows what was there before.
+    pub(crate) fn turn_has_come(&self, ix: u32) -> bool {
+        let (range, seq) = (self.queue.range(ix), self.queue.seq(ix));
+        let &Waiter { owner, file, mode, .. } = self.queue.get(ix);
+        self.blocker(Some(owner), file, range, mode).is_none()
+            && self.ahead(Some(owner), file, range, mode, seq).is_none()
+            && self.grants_in(owner, file, range).is_empty()
+    }
+}

@@ -1,0 +1,286 @@
+//! After a restart: what stands, what is reclaimed, and when the window closes.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::sync::Arc;
+
+use cleat_lock::{Config, Core, Effect, GraceEnd, GraceEvent, Input, Outcome, Range, Record};
+use common::{
+    Ask, Desk, S, X, ask, bytes, conflict_with, grace_news, grant_to, grants, reclaiming, waiting,
+};
+
+const GRACE_MS: u64 = 90_000;
+
+/// A desk whose server held these and was restarted, with the news of that.
+fn after_restart(locks: &[(&str, Range, cleat_lock::Mode)], exact: bool) -> (Desk, Vec<Effect>) {
+    let mut desk = Desk::new();
+    for &(who, range, mode) in locks {
+        let contact = Arc::from(&b"addr"[..]);
+        let outcome = desk.lock_full(who, "f", range, mode, Ask { contact, ..ask() }).0;
+        assert_eq!(outcome, Outcome::Granted);
+    }
+    let effects = desk.restart(GRACE_MS, exact);
+    (desk, effects)
+}
+
+fn closed(effects: &[Effect]) -> Option<(GraceEnd, u64, u64)> {
+    grace_news(effects).into_iter().find_map(|event| match event {
+        GraceEvent::Closed { why, reclaimed, dropped } => Some((why, reclaimed, dropped)),
+        _ => None,
+    })
+}
+
+#[test]
+fn nothing_on_record_no_window() {
+    let (mut desk, effects) = after_restart(&[], true);
+    assert_eq!(effects, []);
+    assert!(desk.core.grace().is_none());
+    assert_eq!(desk.lock("a", Range::ALL, X), Outcome::Granted);
+    assert_eq!(desk.reclaim("b", bytes(0, 1), X), Outcome::ReclaimRefused);
+    // Nor where the table is advice: who held anything would be on record as a client.
+    let core = Core::restore(Config::default(), 0, [], GRACE_MS, false);
+    assert!(core.grace().is_none());
+}
+
+#[test]
+fn in_grace_only_reclaims_are_admitted() {
+    let (mut desk, effects) =
+        after_restart(&[("a", bytes(0, 9), X), ("b", bytes(10, 19), S)], true);
+    let until_ms = desk.now_ms + GRACE_MS;
+    let opened = GraceEvent::Opened { locks: 2, clients: 2, until_ms, exact: true };
+    assert_eq!(grace_news(&effects), [opened]);
+    desk.now_ms += 1_000;
+    let refused = Outcome::Grace { left_ms: GRACE_MS - 1_000 };
+    assert_eq!(desk.lock("c", bytes(50, 59), X), refused);
+    assert_eq!(desk.lock_wait("c", bytes(50, 59), X), refused);
+    assert_eq!(desk.test("c", bytes(50, 59), X), refused);
+    assert_eq!(desk.cancel("c", bytes(50, 59), X), Outcome::Done);
+    assert_eq!(desk.reclaim("a", bytes(0, 9), X), Outcome::Granted);
+    assert_eq!(desk.held(), "a 0-9 X, b 10-19 S");
+    assert_eq!(desk.core.grace().unwrap().left, 1);
+}
+
+#[test]
+fn the_window_closes_with_the_last_reclaim() {
+    let (mut desk, _) = after_restart(&[("a", bytes(0, 9), X), ("b", bytes(10, 19), S)], true);
+    desk.reclaim("b", bytes(10, 19), S);
+    // Again is no progress.
+    desk.reclaim("b", bytes(10, 19), S);
+    let (_, effects) = desk.lock_full("a", "f", bytes(0, 9), X, reclaiming());
+    assert_eq!(closed(&effects), Some((GraceEnd::AllSettled, 2, 0)));
+    assert_eq!(desk.lock("c", bytes(50, 59), X), Outcome::Granted);
+    // A repeated reclaim is granted even now.
+    assert_eq!(desk.reclaim("a", bytes(0, 9), X), Outcome::Granted);
+}
+
+#[test]
+fn a_release_counts_like_a_reclaim() {
+    let (mut desk, _) = after_restart(&[("a/1", bytes(0, 9), X), ("b/1", bytes(10, 19), S)], true);
+    let effects = desk.unlock("a/1", bytes(0, 4));
+    assert_eq!(closed(&effects), None);
+    desk.unlock("a/1", bytes(5, 9));
+    let restarted = |incarnation| {
+        move |token| Input::ClientRestarted { token, client_id: Arc::from("b"), incarnation }
+    };
+    // Its state number is what it was: it reclaims, it did not restart.
+    assert_eq!(closed(&desk.call(restarted(1)).1), None);
+    assert_eq!(closed(&desk.call(restarted(3)).1), Some((GraceEnd::AllSettled, 0, 0)));
+    assert_eq!(desk.held(), "");
+}
+
+#[test]
+fn what_nobody_reclaims_is_dropped_at_the_deadline() {
+    let (mut desk, _) = after_restart(&[("a", bytes(0, 9), X), ("b", bytes(10, 19), S)], true);
+    desk.reclaim("b", bytes(10, 19), S);
+    assert_eq!(desk.core.next_deadline(), Some(desk.now_ms + GRACE_MS));
+    desk.now_ms += GRACE_MS - 1;
+    assert!(desk.step(Input::Tick).is_empty());
+    desk.now_ms += 1;
+    // Whatever comes first finds the window closed.
+    let (outcome, effects) = desk.lock_full("c", "f", bytes(0, 9), X, ask());
+    assert_eq!(outcome, Outcome::Granted);
+    assert_eq!(closed(&effects), Some((GraceEnd::Deadline, 1, 1)));
+    assert_eq!(desk.reclaim("a", bytes(0, 9), X), Outcome::ReclaimRefused);
+    assert_eq!(desk.held(), "b 10-19 S, c 0-9 X");
+}
+
+#[test]
+fn a_table_that_is_advice_does_not_close_early() {
+    let (mut desk, _) = after_restart(&[("a", bytes(0, 9), X)], false);
+    let (_, effects) = desk.lock_full("a", "f", bytes(0, 9), X, reclaiming());
+    assert_eq!(closed(&effects), None);
+    // What is not on record is admitted where nothing on record is in its way.
+    assert_eq!(desk.reclaim("b", bytes(20, 29), X), Outcome::Granted);
+    assert_eq!(conflict_with(&desk.reclaim("b", bytes(5, 14), X)), "a");
+    assert_eq!(desk.reclaim("a", bytes(0, 14), X), Outcome::Granted);
+    desk.now_ms += GRACE_MS;
+    assert_eq!(closed(&desk.step(Input::Tick)), Some((GraceEnd::Deadline, 1, 0)));
+    assert_eq!(desk.held(), "a 0-14 X, b 20-29 X");
+}
+
+#[test]
+fn a_client_on_record_opens_the_window_where_the_table_is_advice() {
+    let (mut desk, _) = after_restart(&[("a", bytes(0, 9), X)], true);
+    desk.unlock("a", bytes(0, 9));
+    let effects = desk.restart(GRACE_MS, true);
+    assert_eq!(grace_news(&effects), []);
+    let effects = desk.restart(GRACE_MS, false);
+    let until_ms = desk.now_ms + GRACE_MS;
+    let opened = GraceEvent::Opened { locks: 0, clients: 0, until_ms, exact: false };
+    assert_eq!(grace_news(&effects), [opened]);
+}
+
+#[test]
+fn a_reclaim_is_checked_against_the_record() {
+    let (mut desk, _) = after_restart(
+        &[("a", bytes(0, 9), X), ("a", bytes(10, 19), S), ("b", bytes(15, 24), S)],
+        true,
+    );
+    // Stronger than what was held, and in another's way.
+    assert_eq!(conflict_with(&desk.reclaim("a", bytes(10, 19), X)), "b");
+    // Another's.
+    assert_eq!(conflict_with(&desk.reclaim("c", bytes(0, 9), X)), "a");
+    // Parts, weaker, and over several pieces.
+    assert_eq!(desk.reclaim("a", bytes(2, 3), X), Outcome::Granted);
+    assert_eq!(desk.held(), "a 0-1 X, a 10-19 S, a 2-3 X, a 4-9 X, b 15-24 S");
+    assert_eq!(desk.reclaim("a", bytes(8, 19), S), Outcome::Granted);
+    assert_eq!(desk.held(), "a 0-1 X, a 2-3 X, a 4-7 X, a 8-19 S, b 15-24 S");
+    assert_eq!(desk.reclaim("a", bytes(0, 7), X), Outcome::Granted);
+    assert_eq!(desk.held(), "a 0-7 X, a 8-19 S, b 15-24 S");
+    assert_eq!(desk.core.grace().unwrap().left, 1);
+}
+
+#[test]
+fn a_reclaim_brings_the_clients_state_number() {
+    let (mut desk, _) = after_restart(&[("a", bytes(0, 9), X), ("b", bytes(10, 19), X)], true);
+    let again = Ask { incarnation: 7, ..reclaiming() };
+    desk.lock_full("a", "f", bytes(0, 9), X, again);
+    let restarted =
+        |token| Input::ClientRestarted { token, client_id: Arc::from("a"), incarnation: 7 };
+    desk.call(restarted);
+    assert_eq!(desk.held(), "a 0-9 X, b 10-19 X");
+}
+
+#[test]
+fn a_lock_whose_reply_was_lost_is_granted_again_in_an_exact_window() {
+    let (mut desk, _) = after_restart(&[("a", bytes(0, 9), X), ("b", bytes(10, 19), X)], true);
+    assert_eq!(desk.lock("a", bytes(0, 9), X), Outcome::Granted);
+    assert_eq!(desk.core.grace().unwrap().left, 1);
+    let left_ms = GRACE_MS;
+    let other_life = Ask { incarnation: 9, ..ask() };
+    let outcome = desk.lock_full("b", "f", bytes(10, 19), X, other_life).0;
+    assert_eq!(outcome, Outcome::Grace { left_ms });
+    let (mut desk, _) = after_restart(&[("a", bytes(0, 9), X)], false);
+    assert_eq!(desk.lock("a", bytes(0, 9), X), Outcome::Grace { left_ms });
+}
+
+#[test]
+fn an_order_ends_the_window() {
+    let (mut desk, _) = after_restart(&[("a", bytes(0, 9), X)], false);
+    let end = |token| Input::EndGrace { token };
+    let (outcome, effects) = desk.call(end);
+    assert_eq!(outcome, Outcome::Done);
+    assert_eq!(closed(&effects), Some((GraceEnd::Ordered, 0, 1)));
+    assert_eq!(desk.call(end).0, Outcome::NotFound);
+    assert_eq!(desk.lock("b", bytes(0, 9), X), Outcome::Granted);
+}
+
+#[test]
+fn waiters_keep_their_places_and_are_served_after_the_window() {
+    let (mut desk, _) = after_restart(&[("a", bytes(0, 9), S)], true);
+    desk.reclaim("a", bytes(0, 9), S);
+    for (name, mode) in [("b", X), ("c", S), ("d", S)] {
+        assert_eq!(desk.lock_wait(name, bytes(0, 9), mode), Outcome::Blocked);
+    }
+    desk.restart(GRACE_MS, true);
+    assert_eq!(desk.queue(), "b c d");
+    // Sent again in the window, a request keeps its place.
+    assert_eq!(desk.lock_wait("c", bytes(0, 9), S), Outcome::Blocked);
+    desk.reclaim("a", bytes(0, 4), S);
+    assert!(grants(&desk.unlock("a", bytes(0, 4))).is_empty());
+    let effects = desk.unlock("a", bytes(5, 9));
+    assert_eq!(closed(&effects), Some((GraceEnd::AllSettled, 1, 0)));
+    grant_to(&effects, "b");
+    let names: Vec<String> =
+        grants(&desk.unlock("b", Range::ALL)).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["c", "d"]);
+}
+
+#[test]
+fn waiters_are_dropped_where_the_configuration_says_so() {
+    let mut desk = Desk::new();
+    desk.lock("a", bytes(0, 9), X);
+    desk.lock_wait("b", bytes(0, 9), X);
+    desk.config.keep_waiters = false;
+    let records = desk.records();
+    desk.core = Core::restore(desk.config.clone(), desk.now_ms, records, GRACE_MS, true);
+    let mut effects = Vec::new();
+    desk.core.step(desk.now_ms, Input::Tick, &mut effects);
+    assert_eq!(desk.queue(), "");
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Persist(_))));
+}
+
+#[test]
+fn a_grant_not_acknowledged_is_told_again_and_needs_no_reclaim() {
+    let mut desk = Desk::new();
+    desk.lock("b", bytes(0, 4), S);
+    desk.lock("a", bytes(0, 9), S);
+    desk.lock_wait("b", bytes(0, 9), X);
+    let waiter = grant_to(&desk.unlock("a", Range::ALL), "b");
+    let effects = desk.restart(GRACE_MS, true);
+    assert_eq!(grant_to(&effects, "b"), waiter);
+    assert_eq!(grace_news(&effects), [], "nothing to reclaim");
+    // Taken back, it leaves what was there before the grant.
+    desk.refuse(waiter);
+    assert_eq!(desk.held(), "b 0-4 S");
+}
+
+#[test]
+fn a_reclaim_under_an_unacknowledged_grant_leaves_the_grant() {
+    let mut desk = Desk::new();
+    desk.lock("b", bytes(0, 4), S);
+    desk.lock("c", bytes(20, 29), S);
+    desk.lock("a", bytes(0, 9), S);
+    desk.lock_wait("b", bytes(0, 9), X);
+    let waiter = grant_to(&desk.unlock("a", Range::ALL), "b");
+    desk.restart(GRACE_MS, true);
+    assert_eq!(desk.reclaim("b", bytes(0, 4), S), Outcome::Granted);
+    assert_eq!(desk.held(), "b 0-9 X, c 20-29 S");
+    let (outcome, _) = desk.lock_full("b", "f", bytes(0, 9), X, waiting());
+    assert_eq!(outcome, Outcome::Granted);
+    assert!(desk.refuse(waiter).is_empty());
+    assert_eq!(desk.held(), "b 0-9 X, c 20-29 S");
+}
+
+#[test]
+fn where_the_table_is_advice_grants_are_told_again_after_the_window() {
+    let mut desk = Desk::new();
+    desk.lock("c", bytes(20, 29), S);
+    desk.lock("a", bytes(0, 9), X);
+    desk.lock_wait("b", bytes(0, 9), X);
+    desk.unlock("a", Range::ALL);
+    assert!(grants(&desk.restart(GRACE_MS, false)).is_empty());
+    desk.now_ms += GRACE_MS;
+    let effects = desk.step(Input::Tick);
+    grant_to(&effects, "b");
+    assert_eq!(desk.held(), "b 0-9 X");
+}
+
+#[test]
+fn records_that_contradict_each_other_are_kept_out() {
+    let mut one = Desk::new();
+    one.lock("a", bytes(0, 9), X);
+    one.lock_wait("b", bytes(0, 9), X);
+    let mut other = Desk::new();
+    other.fresh_id();
+    other.lock("c", bytes(5, 14), S);
+    let records: Vec<Record> = one.records().into_iter().chain(other.records()).collect();
+    let mut core = Core::restore(Config::default(), 5, records, GRACE_MS, true);
+    assert_eq!(core.rejected().len(), 1);
+    let mut effects = Vec::new();
+    core.step(5, Input::Tick, &mut effects);
+    assert_eq!(core.locks().count(), 1);
+    assert!(matches!(&effects[0], Effect::Persist(_)));
+}

@@ -1,0 +1,438 @@
+//! Random requests against a model so naive that it is plainly right: a byte is an array cell, the
+//! queue a vector. Held ranges, queue, grants and answers must agree after every step, and so must
+//! the durable image (the desk sees to that). `PROPTEST_CASES` sets how many runs.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cleat_lock::{Effect, GrantAck, Input, Mode, Outcome, Range, Wait, WaiterId, WaiterRecord};
+use common::{Ask, Desk, S, X, ask, bytes, file, grants, owner};
+use proptest::prelude::*;
+
+/// Bytes 0 to 11; the last cell stands for everything behind them.
+const CELLS: usize = 13;
+const OWNERS: [&str; 4] = ["a/1", "a/2", "b/1", "c/1"];
+const FILES: [&str; 2] = ["f", "g"];
+
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    owner: usize,
+    file: usize,
+    first: usize,
+    last: usize,
+    mode: Mode,
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Lock { target: Target, wait: bool, incarnation: u32 },
+    Unlock(Target),
+    Cancel(Target),
+    Test(Target),
+    Answer { pick: usize, accept: bool },
+    FreeAll { owner: usize },
+    Restarted { owner: usize, incarnation: u32 },
+    ServerRestart,
+}
+
+type Hold = (Mode, u32);
+
+/// What an owner holds on a byte: as it knows, and what a grant lays over that until acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Cell {
+    base: Option<Hold>,
+    layer: Option<(WaiterId, Hold)>,
+}
+
+impl Cell {
+    fn held(self) -> Option<Hold> {
+        match (self.base, self.layer) {
+            (Some(base), Some((_, (S, _)))) if base.0 == X => Some(base),
+            (_, Some((_, hold))) => Some(hold),
+            (base, None) => base,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    name: WaiterId,
+    target: Target,
+    incarnation: u32,
+    granted: bool,
+}
+
+#[derive(Default)]
+struct Model {
+    cells: BTreeMap<(usize, usize), [Cell; CELLS]>,
+    queue: Vec<Waiting>,
+}
+
+impl Target {
+    fn range(self) -> Range {
+        bytes(self.first as u64, if self.last == CELLS - 1 { u64::MAX } else { self.last as u64 })
+    }
+
+    fn overlaps(self, other: Target) -> bool {
+        self.file == other.file && self.first <= other.last && other.first <= self.last
+    }
+
+    fn same(self, other: Target) -> bool {
+        (self.owner, self.file, self.first, self.last, self.mode)
+            == (other.owner, other.file, other.first, other.last, other.mode)
+    }
+}
+
+impl Model {
+    fn cell(&mut self, owner: usize, file: usize, at: usize) -> &mut Cell {
+        &mut self.cells.entry((owner, file)).or_default()[at]
+    }
+
+    fn held(&self, owner: usize, file: usize, at: usize) -> Option<Hold> {
+        self.cells.get(&(owner, file)).and_then(|cells| cells[at].held())
+    }
+
+    fn each(&mut self, target: Target, mut change: impl FnMut(&mut Cell)) {
+        for at in target.first..=target.last {
+            change(self.cell(target.owner, target.file, at));
+        }
+    }
+
+    /// Whether `owner` holds something that conflicts with what another one asks.
+    fn blocks(&self, owner: usize, target: Target) -> bool {
+        (target.first..=target.last).any(|at| {
+            self.held(owner, target.file, at).is_some_and(|(mode, _)| mode.conflicts(target.mode))
+        })
+    }
+
+    fn conflict(&self, target: Target) -> bool {
+        (0..OWNERS.len()).any(|other| other != target.owner && self.blocks(other, target))
+    }
+
+    /// Whether one of the first `ahead` in the queue may not be overtaken.
+    fn overtakes(&self, target: Target, ahead: usize) -> bool {
+        self.queue[..ahead].iter().filter(|other| !other.granted).any(|other| {
+            other.target.owner != target.owner
+                && other.target.overlaps(target)
+                && other.target.mode.conflicts(target.mode)
+                && !self.blocks(target.owner, other.target)
+                && (target.first.max(other.target.first)..=target.last.min(other.target.last))
+                    .any(|at| self.held(target.owner, target.file, at).is_none())
+        })
+    }
+
+    fn find(&self, target: Target) -> Option<usize> {
+        self.queue.iter().position(|waiting| waiting.target.same(target))
+    }
+
+    fn accept(&mut self, at: usize) {
+        let waiting = self.queue.remove(at);
+        self.each(waiting.target, |cell| {
+            if let Some((name, hold)) = cell.layer
+                && name == waiting.name
+            {
+                *cell = Cell { base: Some(hold), layer: None };
+            }
+        });
+    }
+
+    fn refuse(&mut self, at: usize) {
+        let waiting = self.queue.remove(at);
+        self.each(waiting.target, |cell| {
+            if cell.layer.is_some_and(|(name, _)| name == waiting.name) {
+                cell.layer = None;
+            }
+        });
+    }
+
+    /// The owner gives a request up; what a grant gave it stays for now.
+    fn abandon(&mut self, at: usize) {
+        let waiting = self.queue.remove(at);
+        self.each(waiting.target, |cell| {
+            if cell.layer.is_some_and(|(name, _)| name == waiting.name) {
+                *cell = Cell { base: cell.held(), layer: None };
+            }
+        });
+    }
+
+    fn abandon_where(&mut self, give_up: impl Fn(&Waiting) -> bool) {
+        while let Some(at) = self.queue.iter().position(&give_up) {
+            self.abandon(at);
+        }
+    }
+
+    fn lock(&mut self, target: Target, wait: bool, incarnation: u32) -> &'static str {
+        if let Some(at) = self.find(target) {
+            if self.queue[at].granted {
+                self.accept(at);
+            } else if wait {
+                self.queue[at].incarnation = incarnation;
+                return "blocked";
+            }
+        }
+        let wanted = Cell { base: Some((target.mode, incarnation)), layer: None };
+        let mut all = true;
+        self.each(target, |cell| all &= *cell == wanted);
+        if all {
+            return "granted";
+        }
+        if self.conflict(target) || self.overtakes(target, self.queue.len()) {
+            return if wait { "blocked" } else { "conflict" };
+        }
+        self.each(target, |cell| *cell = wanted);
+        "granted"
+    }
+
+    fn restarted(&mut self, client: &str, incarnation: u32) {
+        let of_client = |owner: usize| OWNERS[owner].starts_with(client);
+        self.abandon_where(|waiting| {
+            of_client(waiting.target.owner) && waiting.incarnation != incarnation
+        });
+        let dead = |hold: Option<Hold>| hold.is_some_and(|(_, from)| from != incarnation);
+        for (_, cells) in self.cells.iter_mut().filter(|((owner, _), _)| of_client(*owner)) {
+            for cell in cells {
+                if dead(cell.base) {
+                    cell.base = None;
+                }
+            }
+        }
+    }
+
+    /// Grants the foremost that can be granted, until there is none.
+    fn settle(&mut self) -> Vec<WaiterId> {
+        let mut granted = Vec::new();
+        while let Some(at) = (0..self.queue.len()).find(|&at| self.may_go(at)) {
+            let Waiting { name, target, incarnation, .. } = self.queue[at];
+            self.queue[at].granted = true;
+            self.each(target, |cell| cell.layer = Some((name, (target.mode, incarnation))));
+            granted.push(name);
+        }
+        granted
+    }
+
+    fn may_go(&self, at: usize) -> bool {
+        let Waiting { target, granted, .. } = self.queue[at];
+        let busy = self.queue.iter().any(|other| {
+            other.granted && other.target.owner == target.owner && other.target.overlaps(target)
+        });
+        !granted && !busy && !self.conflict(target) && !self.overtakes(target, at)
+    }
+}
+
+/// The core and its model side by side.
+struct Pair {
+    desk: Desk,
+    model: Model,
+}
+
+impl Pair {
+    fn run(&mut self, op: &Op) {
+        let effects = match *op {
+            Op::Lock { target, wait, incarnation } => self.lock(target, wait, incarnation),
+            Op::Unlock(target) => {
+                self.model.abandon_where(|waiting| {
+                    waiting.target.owner == target.owner && waiting.target.overlaps(target)
+                });
+                self.model.each(target, |cell| *cell = Cell::default());
+                let (who, on) = (OWNERS[target.owner], FILES[target.file]);
+                self.desk.unlock_full(who, on, target.range()).1
+            }
+            Op::Cancel(target) => self.cancel(target),
+            Op::Test(target) => {
+                let free = !self.model.conflict(target);
+                let (owner, file) = (owner(OWNERS[target.owner]), file(FILES[target.file]));
+                let (range, mode) = (target.range(), target.mode);
+                let (outcome, _) =
+                    self.desk.call(|token| Input::Test { token, owner, file, range, mode });
+                assert_eq!(outcome == Outcome::Free, free);
+                vec![]
+            }
+            Op::Answer { pick, accept } => self.answer(pick, accept),
+            Op::FreeAll { owner } => {
+                let client = &OWNERS[owner][..1];
+                self.model.abandon_where(|w| OWNERS[w.target.owner].starts_with(client));
+                self.model.cells.retain(|&(owner, _), _| !OWNERS[owner].starts_with(client));
+                let client_id = Arc::from(client);
+                self.desk.call(|token| Input::FreeAll { token, client_id }).1
+            }
+            Op::Restarted { owner, incarnation } => {
+                let client = &OWNERS[owner][..1];
+                self.model.restarted(client, incarnation);
+                let client_id = Arc::from(client);
+                let input = |token| Input::ClientRestarted { token, client_id, incarnation };
+                self.desk.call(input).1
+            }
+            Op::ServerRestart => self.server_restart(),
+        };
+        let mut told: Vec<WaiterId> = grants(&effects).into_iter().map(|(_, name)| name).collect();
+        told.sort();
+        let mut expected = self.model.settle();
+        expected.sort();
+        assert_eq!(told, expected, "grants");
+        self.compare();
+    }
+
+    fn lock(&mut self, target: Target, wait: bool, incarnation: u32) -> Vec<Effect> {
+        let expected = self.model.lock(target, wait, incarnation);
+        let context = Arc::from(&b""[..]);
+        let wait = wait.then_some(Wait { context, expires_ms: 0, find_deadlock: false });
+        let (who, on) = (OWNERS[target.owner], FILES[target.file]);
+        let asked = Ask { wait, incarnation, ..ask() };
+        let (outcome, effects) = self.desk.lock_full(who, on, target.range(), target.mode, asked);
+        match &outcome {
+            Outcome::Granted => assert_eq!(expected, "granted"),
+            Outcome::Blocked => {
+                assert_eq!(expected, "blocked");
+                if self.model.find(target).is_none() {
+                    let name = self.desk.core.waiters().last().unwrap().waiter;
+                    self.model.queue.push(Waiting { name, target, incarnation, granted: false });
+                }
+            }
+            Outcome::Conflict(conflict) => {
+                assert_eq!(expected, "conflict");
+                assert_ne!(&*conflict.owner.owner_id, who);
+                assert!(conflict.mode.conflicts(target.mode));
+                assert!(conflict.range.overlaps(target.range()));
+            }
+            other => panic!("{other:?}"),
+        }
+        effects
+    }
+
+    fn cancel(&mut self, target: Target) -> Vec<Effect> {
+        let found = self.model.find(target);
+        let granted = found.is_some_and(|at| self.model.queue[at].granted);
+        let holds = (target.first..=target.last).all(|at| {
+            let held = self.model.held(target.owner, target.file, at);
+            held.is_some_and(|(mode, _)| mode >= target.mode)
+        });
+        let waits = found.filter(|_| !granted);
+        if let Some(at) = waits {
+            self.model.abandon(at);
+        }
+        let held_already = granted || (waits.is_none() && holds);
+        let expected = if held_already { Outcome::AlreadyHeld } else { Outcome::Done };
+        let (owner, file) = (owner(OWNERS[target.owner]), file(FILES[target.file]));
+        let (range, mode) = (target.range(), target.mode);
+        let input = |token| Input::Cancel { token, owner, file, range, mode };
+        let (outcome, effects) = self.desk.call(input);
+        assert_eq!(outcome, expected);
+        effects
+    }
+
+    fn answer(&mut self, pick: usize, accept: bool) -> Vec<Effect> {
+        let granted: Vec<usize> =
+            (0..self.model.queue.len()).filter(|&at| self.model.queue[at].granted).collect();
+        if granted.is_empty() {
+            return vec![];
+        }
+        let at = granted[pick % granted.len()];
+        let waiter = self.model.queue[at].name;
+        if accept {
+            self.model.accept(at);
+        } else {
+            self.model.refuse(at);
+        }
+        let outcome = if accept { GrantAck::Accepted } else { GrantAck::Refused };
+        self.desk.step(Input::GrantOutcome { waiter, outcome })
+    }
+
+    /// The server dies and comes back, and every client reclaims what it holds.
+    fn server_restart(&mut self) -> Vec<Effect> {
+        let mut told = grants(&self.desk.restart(90_000, true));
+        told.sort_by_key(|&(_, name)| name);
+        let told: Vec<WaiterId> = told.into_iter().map(|(_, name)| name).collect();
+        let unheard = self.model.queue.iter().filter(|waiting| waiting.granted);
+        assert_eq!(told, unheard.map(|waiting| waiting.name).collect::<Vec<_>>());
+        let (locks, waiters): (Vec<_>, Vec<_>) =
+            (self.desk.core.locks().collect(), self.desk.core.waiters().collect());
+        for lock in locks {
+            // Who reclaims just what it was granted knows of the grant; here nobody does yet.
+            let is_its_lock = |w: &WaiterRecord| {
+                w.granted.is_some()
+                    && (&w.owner, &w.file, w.range, w.mode)
+                        == (&lock.owner, &lock.file, lock.range, lock.mode)
+            };
+            if waiters.iter().any(is_its_lock) {
+                continue;
+            }
+            let on = String::from_utf8(lock.file.as_bytes().to_vec()).unwrap();
+            let asked = Ask { reclaim: true, incarnation: lock.incarnation, ..ask() };
+            let who = &lock.owner.owner_id;
+            let (outcome, effects) = self.desk.lock_full(who, &on, lock.range, lock.mode, asked);
+            assert_eq!(outcome, Outcome::Granted);
+            assert!(grants(&effects).is_empty());
+        }
+        assert!(self.desk.core.grace().is_none(), "everything was reclaimed");
+        vec![]
+    }
+
+    fn compare(&self) {
+        let queue: Vec<(WaiterId, bool)> =
+            self.desk.core.waiters().map(|w| (w.waiter, w.granted.is_some())).collect();
+        let expected: Vec<(WaiterId, bool)> =
+            self.model.queue.iter().map(|w| (w.name, w.granted)).collect();
+        assert_eq!(queue, expected, "queue");
+        for (number, name) in FILES.iter().enumerate() {
+            let mut held = BTreeMap::new();
+            for lock in self.desk.core.locks_of_file(&file(name), Range::ALL) {
+                let who = OWNERS.iter().position(|name| *name == &*lock.owner.owner_id).unwrap();
+                for at in (0..CELLS).filter(|&at| lock.range.contains(byte(at))) {
+                    let twice = held.insert((who, at), (lock.mode, lock.incarnation));
+                    assert_eq!(twice, None, "one owner's pieces overlap");
+                }
+            }
+            for (who, owner) in OWNERS.iter().enumerate() {
+                for at in 0..CELLS {
+                    let expected = self.model.held(who, number, at);
+                    let found = held.get(&(who, at)).copied();
+                    assert_eq!(found, expected, "{owner} on {name} byte {at}");
+                }
+            }
+        }
+    }
+}
+
+fn byte(at: usize) -> Range {
+    bytes(at as u64, if at == CELLS - 1 { u64::MAX } else { at as u64 })
+}
+
+fn target() -> impl Strategy<Value = Target> {
+    let file = prop_oneof![4 => Just(0usize), 1 => Just(1usize)];
+    let mode = prop_oneof![Just(S), Just(X)];
+    (0..OWNERS.len(), file, 0..CELLS, 0..CELLS, mode).prop_map(|(owner, file, one, two, mode)| {
+        Target { owner, file, first: one.min(two), last: one.max(two), mode }
+    })
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        12 => (target(), any::<bool>(), 1u32..3).prop_map(|(target, wait, incarnation)| {
+            Op::Lock { target, wait, incarnation }
+        }),
+        4 => target().prop_map(Op::Unlock),
+        2 => target().prop_map(Op::Cancel),
+        1 => target().prop_map(Op::Test),
+        5 => (any::<usize>(), any::<bool>()).prop_map(|(pick, accept)| Op::Answer { pick, accept }),
+        1 => (0..OWNERS.len()).prop_map(|owner| Op::FreeAll { owner }),
+        1 => (0..OWNERS.len(), 1u32..3).prop_map(|(owner, incarnation)| {
+            Op::Restarted { owner, incarnation }
+        }),
+        1 => Just(Op::ServerRestart),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn the_core_agrees_with_the_model(ops in prop::collection::vec(op(), 1..80)) {
+        let mut pair = Pair { desk: Desk::new(), model: Model::default() };
+        for op in &ops {
+            pair.run(op);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+"""A process in a guest that takes and gives back locks step by step, as a scenario tells it."""
+
+import time
+from contextlib import contextmanager
+
+from .guest import TOOLS
+from .report import CheckFailed, NoAnswer
+
+# An answer that needs no waiting: a round trip to the server, and a guest's slow system calls.
+ANSWER_S = 10
+
+
+class Locker:
+    def __init__(self, guest, path):
+        self.guest = guest
+        self.channel = guest.open(["python3", f"{TOOLS}/locker.py", path])
+        self.pid = int(self.channel.read_line(ANSWER_S))
+
+    def ask(self, command):
+        """Sends a command whose answer is read later."""
+        self.channel.send_line(command)
+
+    def answer(self, timeout_s=ANSWER_S):
+        return self.channel.read_line(timeout_s)
+
+    def do(self, command, timeout_s=ANSWER_S):
+        self.ask(command)
+        return self.answer(timeout_s)
+
+    def expect_silence(self, seconds):
+        """Fails if an answer comes: the command asked for is still waiting."""
+        try:
+            came = self.channel.read_line(seconds)
+        except NoAnswer:
+            return
+        raise CheckFailed(f"{self.guest.name}: expected to wait still, got {came!r}")
+
+    def signal(self, name):
+        self.guest.sh(f"kill -{name} {self.pid}")
+
+    def close(self):
+        # It may be waiting for a lock, where it would not see its stdin end.
+        self.guest.run(f"kill -KILL {self.pid}")
+        self.channel.close()
+
+
+@contextmanager
+def lockers(path, *guests):
+    """One locker on the same file for each guest named; a guest may be named more than once."""
+    opened = []
+    try:
+        for guest in guests:
+            opened.append(Locker(guest, path))
+        yield opened
+    finally:
+        for locker in opened:
+            locker.close()
+
+
+def seconds_until(answered):
+    """How long a call took, and what it returned."""
+    start = time.monotonic()
+    result = answered()
+    return time.monotonic() - start, result

@@ -1,0 +1,303 @@
+//! A server process of its own for each test, and a small client that speaks RPC to it.
+
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use cleat_nlm::wire::{
+    CancelArgs, Lock, LockArgs, Res, Stat, TestArgs, TestReply, TestRes, UnlockArgs, procedure,
+};
+use cleat_rpc::message::{ReplyError, decode_reply};
+use cleat_rpc::record::mark;
+use cleat_rpc::{AuthSys, CallHeader, Credential, Encode, Reader, Writer};
+use tempfile::TempDir;
+
+pub const NFS: (u32, u32) = (100_003, 3);
+pub const MOUNT: (u32, u32) = (100_005, 3);
+pub const NLM: (u32, u32) = (cleat_nlm::wire::PROGRAM, 4);
+pub const NSM: (u32, u32) = (cleat_nlm::nsm::PROGRAM, 1);
+
+/// Directories that outlive a server process: what it serves and what it remembers.
+pub struct Site {
+    directory: TempDir,
+    pub export: PathBuf,
+}
+
+impl Site {
+    pub fn new() -> Self {
+        let directory = TempDir::new().expect("a directory");
+        let export = directory.path().join("export");
+        std::fs::create_dir(&export).expect("an export");
+        std::fs::write(export.join("file"), "content").expect("a file");
+        Self { directory, export }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A server that serves the export to everybody as they are.
+    pub fn serve(&self) -> Server {
+        self.serve_with(&["--grace-s", "20"])
+    }
+
+    pub fn serve_with(&self, more: &[&str]) -> Server {
+        let export = format!("{}:rw,no_root_squash", self.export.display());
+        let mut arguments = vec!["--export", &export];
+        arguments.extend_from_slice(more);
+        Server::start(self.path(), &arguments)
+    }
+}
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    pub log: PathBuf,
+}
+
+impl Server {
+    /// Starts `cleat serve` on a free port of loopback and waits until it is ready.
+    pub fn start(home: &Path, more: &[&str]) -> Self {
+        static LOGS: AtomicU32 = AtomicU32::new(0);
+        let number = LOGS.fetch_add(1, Ordering::Relaxed);
+        let log = home.join(format!("server-{number}.log"));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_cleat"))
+            .args(["serve", "--listen", "0.0.0.0:0", "--rpcbind", "off"])
+            .arg("--state-dir")
+            .arg(home.join("state"))
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&log).expect("a log"))
+            .spawn()
+            .expect("a server");
+        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let ready = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find(|line| line.starts_with("ready "))
+            .unwrap_or_else(|| {
+                panic!("not ready: {}", std::fs::read_to_string(&log).expect("log"))
+            });
+        // Somebody must read what else it prints.
+        std::thread::spawn(move || lines.for_each(drop));
+        let bound: SocketAddr = ready["ready ".len()..].trim().parse().expect("an address");
+        let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), bound.port());
+        Self { child, address, log }
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("reaped");
+    }
+
+    /// SIGTERM, and how the process ended.
+    pub fn terminate(mut self) -> ExitStatus {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
+        self.child.wait().expect("reaped")
+    }
+
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("a log")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the server's log:\n{}", self.log());
+        }
+    }
+}
+
+/// A client host: an address of loopback, a name, and a connection.
+pub struct Client {
+    pub name: String,
+    pub credential: Credential,
+    pub state: i32,
+    stream: TcpStream,
+    xid: u32,
+}
+
+impl Client {
+    /// Connects from 127.0.0.1.
+    pub fn connect(server: &Server, name: &str) -> Self {
+        Self::connect_from(server, name, Ipv4Addr::LOCALHOST.into())
+    }
+
+    pub fn connect_from(server: &Server, name: &str, from: IpAddr) -> Self {
+        use socket2::{Domain, Socket, Type};
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::new(from, 0).into()).expect("bound");
+        socket.connect(&server.address.into()).expect("connected");
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        let sys = AuthSys { machine_name: name.into(), ..AuthSys::default() };
+        Self { name: name.into(), credential: Credential::Sys(sys), state: 1, stream, xid: 0 }
+    }
+
+    /// Acts as this user from now on.
+    pub fn as_user(&mut self, uid: u32, gid: u32) {
+        let sys =
+            AuthSys { uid, gid, machine_name: self.name.clone().into(), ..AuthSys::default() };
+        self.credential = Credential::Sys(sys);
+    }
+
+    /// Calls a procedure; its results, or why there are none.
+    pub fn call(
+        &mut self,
+        (program, version): (u32, u32),
+        procedure: u32,
+        arguments: &dyn Fn(&mut Writer),
+    ) -> Result<Vec<u8>, ReplyError> {
+        self.xid += 1;
+        let (xid, credential) = (self.xid, self.credential.clone());
+        let mut message = Writer::new();
+        CallHeader { xid, program, version, procedure, credential }.encode(&mut message);
+        arguments(&mut message);
+        let message = message.into_bytes();
+        self.stream.write_all(&[&mark(message.len())[..], &message].concat()).expect("sent");
+        let mut header = [0; 4];
+        self.stream.read_exact(&mut header).expect("a reply");
+        let mut record = vec![0; (u32::from_be_bytes(header) & 0x7fff_ffff) as usize];
+        self.stream.read_exact(&mut record).expect("a reply");
+        let (replied, results) = decode_reply(&record).expect("a reply");
+        assert_eq!(replied, xid);
+        results.map(|reader| reader.rest().to_vec())
+    }
+
+    fn nlm<A: Encode>(&mut self, procedure: u32, arguments: &A) -> Vec<u8> {
+        self.call(NLM, procedure, &|writer| writer.put(arguments)).expect("results")
+    }
+
+    /// MNT: the handle of a path.
+    pub fn mount(&mut self, path: &Path) -> Result<Vec<u8>, u32> {
+        let path = path.to_str().expect("text").as_bytes();
+        let results = self.call(MOUNT, 1, &|writer| writer.opaque(path)).expect("results");
+        let mut reader = Reader::new(&results);
+        match reader.u32().expect("a status") {
+            0 => Ok(reader.opaque(64).expect("a handle").to_vec()),
+            status => Err(status),
+        }
+    }
+
+    /// LOOKUP: the handle of a name.
+    pub fn lookup(&mut self, dir: &[u8], name: &str) -> Result<Vec<u8>, u32> {
+        let arguments = |writer: &mut Writer| {
+            writer.opaque(dir);
+            writer.opaque(name.as_bytes());
+        };
+        let results = self.call(NFS, 3, &arguments).expect("results");
+        let mut reader = Reader::new(&results);
+        match reader.u32().expect("a status") {
+            0 => Ok(reader.opaque(64).expect("a handle").to_vec()),
+            status => Err(status),
+        }
+    }
+
+    /// The handle of the site's one file.
+    pub fn file(&mut self, site: &Site) -> Vec<u8> {
+        let root = self.mount(&site.export).expect("mounted");
+        self.lookup(&root, "file").expect("found")
+    }
+
+    pub fn alock<'a>(&'a self, fh: &'a [u8], svid: u32, offset: u64, length: u64) -> Lock<'a> {
+        Lock { caller_name: self.name.as_bytes(), fh, oh: b"owner", svid, offset, length }
+    }
+
+    pub fn lock(&mut self, fh: &[u8], svid: u32, range: (u64, u64), how: How) -> Stat {
+        let name = self.name.clone();
+        let lock = alock(&name, fh, svid, range);
+        let How { exclusive, block, reclaim } = how;
+        let state = self.state;
+        let args = LockArgs { cookie: b"cookie", block, exclusive, lock, reclaim, state };
+        result(&self.nlm(procedure::LOCK, &args))
+    }
+
+    pub fn unlock(&mut self, fh: &[u8], svid: u32, range: (u64, u64)) -> Stat {
+        let name = self.name.clone();
+        let args = UnlockArgs { cookie: b"cookie", lock: alock(&name, fh, svid, range) };
+        result(&self.nlm(procedure::UNLOCK, &args))
+    }
+
+    pub fn cancel(&mut self, fh: &[u8], svid: u32, range: (u64, u64), exclusive: bool) -> Stat {
+        let name = self.name.clone();
+        let lock = alock(&name, fh, svid, range);
+        let args = CancelArgs { cookie: b"cookie", block: true, exclusive, lock };
+        result(&self.nlm(procedure::CANCEL, &args))
+    }
+
+    /// TEST: who is in the way, by svid, offset and length; or the status.
+    pub fn test(
+        &mut self,
+        fh: &[u8],
+        svid: u32,
+        range: (u64, u64),
+        exclusive: bool,
+    ) -> Result<Stat, (u32, u64, u64)> {
+        let name = self.name.clone();
+        let args = TestArgs { cookie: b"cookie", exclusive, lock: alock(&name, fh, svid, range) };
+        let results = self.nlm(procedure::TEST, &args);
+        let result: TestRes<'_> = Reader::new(&results).get().expect("a result");
+        assert_eq!(result.cookie, b"cookie");
+        match result.reply {
+            TestReply::Denied(holder) => Err((holder.svid, holder.offset, holder.length)),
+            TestReply::Stat(stat) => Ok(stat),
+        }
+    }
+}
+
+fn alock<'a>(name: &'a str, fh: &'a [u8], svid: u32, (offset, length): (u64, u64)) -> Lock<'a> {
+    Lock { caller_name: name.as_bytes(), fh, oh: b"owner", svid, offset, length }
+}
+
+fn result(results: &[u8]) -> Stat {
+    let result: Res<'_> = Reader::new(results).get().expect("a result");
+    assert_eq!(result.cookie, b"cookie");
+    result.stat
+}
+
+/// How a LOCK asks.
+#[derive(Clone, Copy, Default)]
+pub struct How {
+    pub exclusive: bool,
+    pub block: bool,
+    pub reclaim: bool,
+}
+
+pub const SHARED: How = How { exclusive: false, block: false, reclaim: false };
+pub const EXCLUSIVE: How = How { exclusive: true, block: false, reclaim: false };
+pub const WAIT: How = How { exclusive: true, block: true, reclaim: false };
+pub const RECLAIM: How = How { exclusive: true, block: false, reclaim: true };
+
+/// Asks again until the answer is there, or fails with the last one after `patience`.
+pub fn until<T: PartialEq + std::fmt::Debug>(
+    patience: Duration,
+    expected: T,
+    mut ask: impl FnMut() -> T,
+) {
+    let start = Instant::now();
+    loop {
+        let answer = ask();
+        if answer == expected {
+            return;
+        }
+        assert!(start.elapsed() < patience, "expected {expected:?}, at last got {answer:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,133 @@
+//! A whole server under bytes that no client sends: it answers or hangs up, and goes on serving.
+
+mod harness;
+
+use std::io::Write;
+use std::net::{TcpStream, UdpSocket};
+
+use cleat_nlm::wire::Stat;
+use cleat_rpc::message::ReplyError;
+use cleat_rpc::{CallHeader, Credential, Writer};
+use harness::{Client, EXCLUSIVE, MOUNT, NFS, NLM, NSM, Server, Site};
+
+const PROGRAMS: [((u32, u32), u32); 4] = [(NFS, 22), (MOUNT, 6), (NLM, 24), (NSM, 7)];
+
+/// SplitMix64: the same bytes in every run.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) >> 1).expect("64 bits") % bound
+    }
+
+    fn bytes(&mut self, most: usize) -> Vec<u8> {
+        let count = self.below(most + 1);
+        (0..count).map(|_| u8::try_from(self.below(256)).expect("a byte")).collect()
+    }
+}
+
+/// The server is whole: somebody else can still lock.
+fn still_serves(server: &Server, site: &Site) {
+    let mut client = Client::connect(server, "good");
+    let file = client.file(site);
+    assert_eq!(client.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+    assert_eq!(client.unlock(&file, 1, (0, 1)), Stat::Granted);
+    let log = server.log();
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+/// Resident memory of the server, in bytes.
+fn resident(server: &Server) -> usize {
+    let statm = std::fs::read_to_string(format!("/proc/{}/statm", server.id())).expect("statm");
+    let pages: usize = statm.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("a number");
+    pages * 4096
+}
+
+#[test]
+fn every_procedure_stands_any_arguments() {
+    let site = Site::new();
+    let server = site.serve();
+    let mut chance = Chance(1);
+    let mut client = Client::connect(&server, "bad");
+    let root = client.mount(&site.export).expect("mounted");
+    for round in 0..40 {
+        for ((program, version), procedures) in PROGRAMS {
+            for procedure in 0..=procedures {
+                let mut arguments = chance.bytes(200);
+                // A good handle leads deeper into a procedure than chance does.
+                if round % 2 == 0 {
+                    let mut front = Writer::new();
+                    front.opaque(&root);
+                    arguments.splice(..0, front.into_bytes());
+                }
+                let answer =
+                    client.call((program, version), procedure, &|writer| writer.raw(&arguments));
+                let known = matches!(answer, Ok(_) | Err(ReplyError::NotRun(3 | 4)));
+                assert!(known, "{program} {procedure}: {answer:?}");
+            }
+        }
+    }
+    still_serves(&server, &site);
+}
+
+#[test]
+fn no_stream_of_bytes_hurts_another_connection() {
+    let site = Site::new();
+    let server = site.serve();
+    let mut chance = Chance(2);
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(server.address).expect("connected");
+        let mut junk = chance.bytes(4096);
+        // Half of them begin like a record, so that the record is read.
+        if chance.below(2) == 0 && junk.len() > 8 {
+            let length = u32::try_from(junk.len() - 4).expect("short") | 1 << 31;
+            junk[..4].copy_from_slice(&length.to_be_bytes());
+        }
+        // The server may have hung up by now.
+        let _ = stream.write_all(&junk);
+    }
+    still_serves(&server, &site);
+}
+
+#[test]
+fn no_datagram_hurts() {
+    let site = Site::new();
+    let server = site.serve();
+    let mut chance = Chance(3);
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    for xid in 0..500 {
+        let ((program, version), procedures) = PROGRAMS[chance.below(4)];
+        let procedure = u32::try_from(chance.below(procedures as usize + 1)).expect("small");
+        let mut message = Writer::new();
+        let credential = Credential::None;
+        CallHeader { xid, program, version, procedure, credential }.encode(&mut message);
+        let mut datagram = message.into_bytes().to_vec();
+        datagram.truncate(chance.below(datagram.len() + 8));
+        datagram.extend(chance.bytes(100));
+        socket.send_to(&datagram, server.address).expect("sent");
+    }
+    still_serves(&server, &site);
+}
+
+#[test]
+fn a_length_that_is_promised_and_not_sent_costs_nothing() {
+    let site = Site::new();
+    let server = site.serve();
+    still_serves(&server, &site);
+    let before = resident(&server);
+    let streams: Vec<TcpStream> = (0..500)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.address).expect("connected");
+            stream.write_all(&(1_000_000_u32 | 1 << 31).to_be_bytes()).expect("sent");
+            stream.write_all(&[0; 100]).expect("sent");
+            stream
+        })
+        .collect();
+    still_serves(&server, &site);
+    let grown = resident(&server).saturating_sub(before);
+    assert!(grown < 100 << 20, "{} MiB for {} promises", grown >> 20, streams.len());
+}

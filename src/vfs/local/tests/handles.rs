@@ -76,7 +76,9 @@ fn a_new_file_of_the_name_has_another_handle(lab: Lab) {
     let old = lab.create(&alice(), "file", 0o644);
     let old_identity = lab.fs.identity(&old).unwrap();
     std::fs::remove_file(lab.path("file")).unwrap();
-    // Most likely in the inode of the old one.
+    // Most likely in the inode of the old one. The table tells them apart by their births, which
+    // the kernel's clock counts in ticks of some milliseconds.
+    std::thread::sleep(std::time::Duration::from_millis(20));
     let new = lab.create(&alice(), "file", 0o644);
     assert_ne!(old, new);
     assert_ne!(lab.fs.identity(&new).unwrap(), old_identity);

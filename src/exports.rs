@@ -268,18 +268,21 @@ mod tests {
 
     /// An export for everybody and one, read-only, for one host.
     fn exports(dir: &Path, key: [u8; 16]) -> Exports {
+        exports_with(dir, key, Arc::new(MemoryHandleTable::default()))
+    }
+
+    fn exports_with(dir: &Path, key: [u8; 16], handles: Arc<dyn HandleTable>) -> Exports {
         let path = |name: &str| dir.join(name).into_os_string().into_encoded_bytes();
         for name in ["all", "one"] {
             std::fs::create_dir_all(dir.join(name).join("sub/deep")).unwrap();
         }
-        let all = ClientRule::any_host(Options::default());
+        let all = ClientRule::any_host(Options { read_only: false, ..Options::default() });
         let options = Options { read_only: true, ..Options::default() };
         let one = ClientRule { who: Who::parse("10.0.0.9").unwrap(), options };
         let table = ExportTable::new(vec![
             Export::new(&path("all"), vec![all]).unwrap(),
             Export::new(&path("one"), vec![one]).unwrap(),
         ]);
-        let handles: Arc<dyn HandleTable> = Arc::new(MemoryHandleTable::default());
         Exports::open(Arc::new(table.unwrap()), key, handles, LocalOptions::default()).unwrap()
     }
 
@@ -291,10 +294,11 @@ mod tests {
     fn a_mounted_handle_resolves_also_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let caller = call("10.0.0.7:700");
-        let handle =
-            exports(dir.path(), KEY).mount_root(&path(dir.path(), "all/sub"), &caller).unwrap();
+        let handles = Arc::new(MemoryHandleTable::default());
+        let before = exports_with(dir.path(), KEY, handles.clone());
+        let handle = before.mount_root(&path(dir.path(), "all/sub"), &caller).unwrap();
         assert!(handle.len() <= HANDLE_BYTES_MAX);
-        let exports = exports(dir.path(), KEY);
+        let exports = exports_with(dir.path(), KEY, handles);
         let target = exports.resolve(&handle, &caller).ok().unwrap();
         assert_eq!((target.export, target.read_only), (0, false));
         assert_eq!(target.who.uid, 65534);
@@ -322,7 +326,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let exports = exports(dir.path(), KEY);
         let host = call("10.0.0.9:700");
-        let handle = exports.mount_root(&path(dir.path(), "all"), &host).unwrap();
+        let handle = exports.mount_root(&path(dir.path(), "all/sub"), &host).unwrap();
         let other = exports.mount_root(&path(dir.path(), "one"), &host).unwrap();
         let refused = |bytes: &[u8]| exports.resolve(bytes, &host).err();
         for at in 0..handle.len() {
@@ -331,8 +335,7 @@ mod tests {
             assert_eq!(refused(&changed), Some(Refusal::BadHandle), "byte {at}");
             assert_eq!(refused(&handle[..at]), Some(Refusal::BadHandle), "cut at {at}");
         }
-        let mut moved = other;
-        moved[FILE_AT..].copy_from_slice(&handle[FILE_AT..]);
+        let moved = [&other[..FILE_AT], &handle[FILE_AT..]].concat();
         assert_eq!(refused(&moved), Some(Refusal::BadHandle));
         assert_eq!(refused(&[handle.clone(), vec![0; 64]].concat()), Some(Refusal::BadHandle));
         let elsewhere = self::exports(dir.path(), [7; 16]);

@@ -147,3 +147,19 @@ fn a_start_that_was_cut_off_is_begun_again() {
     let (_, records) = Store::open(directory.path()).expect("an old store");
     assert_eq!(records.len(), 3);
 }
+
+#[test]
+fn nobody_else_may_look_into_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = TempDir::new().expect("a directory");
+    // As a service manager may have made it.
+    let path = directory.path().join("state");
+    fs::create_dir(&path).expect("made");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set");
+    fill(&path, 3);
+    for entry in fs::read_dir(&path).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let mode = entry.metadata().expect("attributes").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{:?} {mode:o}", entry.path());
+    }
+}

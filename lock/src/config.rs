@@ -35,6 +35,9 @@ pub struct Limits {
     pub waiters_per_client: u64,
     /// Clients known at the same time. Default 100,000.
     pub clients: u64,
+    /// Obstacles looked at in one search for a deadlock. A request for which that is not enough
+    /// waits, as one that did not ask for the search. Default 200,000: some milliseconds.
+    pub deadlock_edges: u64,
 }
 
 impl Default for Limits {
@@ -46,6 +49,7 @@ impl Default for Limits {
             waiters_per_file: 10_000,
             waiters_per_client: 10_000,
             clients: 100_000,
+            deadlock_edges: 200_000,
         }
     }
 }
@@ -62,6 +66,7 @@ impl Limits {
             waiters_per_file: 1_000,
             waiters_per_client: 1_000,
             clients: 1_000,
+            deadlock_edges: 20_000,
         }
     }
 }

@@ -7,6 +7,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use cleat_lock::{Effect, GrantAck, Input, Mode, Outcome, Range, Wait, WaiterId, WaiterRecord};
@@ -18,7 +19,7 @@ const CELLS: usize = 13;
 const OWNERS: [&str; 4] = ["a/1", "a/2", "b/1", "c/1"];
 const FILES: [&str; 2] = ["f", "g"];
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 struct Target {
     owner: usize,
     file: usize,
@@ -27,9 +28,16 @@ struct Target {
     mode: Mode,
 }
 
-#[derive(Clone, Debug)]
+/// Whether a request that waits wants deadlocks found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Finding {
+    Deadlocks,
+    Nothing,
+}
+
+#[derive(Clone)]
 enum Op {
-    Lock { target: Target, wait: bool, incarnation: u32 },
+    Lock { target: Target, wait: Option<Finding>, incarnation: u32 },
     Unlock(Target),
     Cancel(Target),
     Test(Target),
@@ -37,6 +45,25 @@ enum Op {
     FreeAll { owner: usize },
     Restarted { owner: usize, incarnation: u32 },
     ServerRestart,
+}
+
+impl fmt::Debug for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Op::Lock { target, wait, incarnation } => {
+                write!(f, "lock {target:?} wait {wait:?} incarnation {incarnation}")
+            }
+            Op::Unlock(target) => write!(f, "unlock {target:?}"),
+            Op::Cancel(target) => write!(f, "cancel {target:?}"),
+            Op::Test(target) => write!(f, "test {target:?}"),
+            Op::Answer { pick, accept } => write!(f, "answer {pick} accept {accept}"),
+            Op::FreeAll { owner } => write!(f, "free all of {}", OWNERS[*owner]),
+            Op::Restarted { owner, incarnation } => {
+                write!(f, "restart of {} as {incarnation}", OWNERS[*owner])
+            }
+            Op::ServerRestart => write!(f, "restart of the server"),
+        }
+    }
 }
 
 type Hold = (Mode, u32);
@@ -70,6 +97,14 @@ struct Waiting {
 struct Model {
     cells: BTreeMap<(usize, usize), [Cell; CELLS]>,
     queue: Vec<Waiting>,
+}
+
+// In one line, so that a failing run can be read.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Target { owner, file, first, last, mode } = *self;
+        write!(f, "{} {} {first}-{last} {mode:?}", OWNERS[owner], FILES[file])
+    }
 }
 
 impl Target {
@@ -113,16 +148,38 @@ impl Model {
         (0..OWNERS.len()).any(|other| other != target.owner && self.blocks(other, target))
     }
 
-    /// Whether one of the first `ahead` in the queue may not be overtaken.
-    fn overtakes(&self, target: Target, ahead: usize) -> bool {
-        self.queue[..ahead].iter().filter(|other| !other.granted).any(|other| {
-            other.target.owner != target.owner
+    /// Those among the first `ahead` in the queue that the target may not overtake.
+    fn in_front(&self, target: Target, ahead: usize) -> impl Iterator<Item = usize> {
+        let in_front = move |other: &&Waiting| {
+            !other.granted
+                && other.target.owner != target.owner
                 && other.target.overlaps(target)
                 && other.target.mode.conflicts(target.mode)
                 && !self.blocks(target.owner, other.target)
                 && (target.first.max(other.target.first)..=target.last.min(other.target.last))
                     .any(|at| self.held(target.owner, target.file, at).is_none())
-        })
+        };
+        self.queue[..ahead].iter().filter(in_front).map(|other| other.target.owner)
+    }
+
+    /// Whom the target waits for, where it is behind the first `ahead`.
+    fn awaits(&self, target: Target, ahead: usize) -> Vec<usize> {
+        let holders =
+            (0..OWNERS.len()).filter(|&other| other != target.owner && self.blocks(other, target));
+        holders.chain(self.in_front(target, ahead)).collect()
+    }
+
+    fn deadlock(&self, target: Target) -> bool {
+        let mut open = self.awaits(target, self.queue.len());
+        let mut met = [false; OWNERS.len()];
+        while let Some(owner) = open.pop() {
+            if !std::mem::replace(&mut met[owner], true) {
+                let own = self.queue.iter().enumerate();
+                let own = own.filter(|(_, w)| !w.granted && w.target.owner == owner);
+                open.extend(own.flat_map(|(at, waiting)| self.awaits(waiting.target, at)));
+            }
+        }
+        met[target.owner]
     }
 
     fn find(&self, target: Target) -> Option<usize> {
@@ -165,11 +222,11 @@ impl Model {
         }
     }
 
-    fn lock(&mut self, target: Target, wait: bool, incarnation: u32) -> &'static str {
+    fn lock(&mut self, target: Target, wait: Option<Finding>, incarnation: u32) -> &'static str {
         if let Some(at) = self.find(target) {
             if self.queue[at].granted {
                 self.accept(at);
-            } else if wait {
+            } else if wait.is_some() {
                 self.queue[at].incarnation = incarnation;
                 return "blocked";
             }
@@ -180,8 +237,12 @@ impl Model {
         if all {
             return "granted";
         }
-        if self.conflict(target) || self.overtakes(target, self.queue.len()) {
-            return if wait { "blocked" } else { "conflict" };
+        if !self.awaits(target, self.queue.len()).is_empty() {
+            return match wait {
+                Some(Finding::Deadlocks) if self.deadlock(target) => "deadlock",
+                Some(_) => "blocked",
+                None => "conflict",
+            };
         }
         self.each(target, |cell| *cell = wanted);
         "granted"
@@ -219,7 +280,7 @@ impl Model {
         let busy = self.queue.iter().any(|other| {
             other.granted && other.target.owner == target.owner && other.target.overlaps(target)
         });
-        !granted && !busy && !self.conflict(target) && !self.overtakes(target, at)
+        !granted && !busy && self.awaits(target, at).is_empty()
     }
 }
 
@@ -276,10 +337,14 @@ impl Pair {
         self.compare();
     }
 
-    fn lock(&mut self, target: Target, wait: bool, incarnation: u32) -> Vec<Effect> {
+    fn lock(&mut self, target: Target, wait: Option<Finding>, incarnation: u32) -> Vec<Effect> {
         let expected = self.model.lock(target, wait, incarnation);
         let context = Arc::from(&b""[..]);
-        let wait = wait.then_some(Wait { context, expires_ms: 0, find_deadlock: false });
+        let wait = wait.map(|finding| Wait {
+            context,
+            expires_ms: 0,
+            find_deadlock: finding == Finding::Deadlocks,
+        });
         let (who, on) = (OWNERS[target.owner], FILES[target.file]);
         let asked = Ask { wait, incarnation, ..ask() };
         let (outcome, effects) = self.desk.lock_full(who, on, target.range(), target.mode, asked);
@@ -297,6 +362,11 @@ impl Pair {
                 assert_ne!(&*conflict.owner.owner_id, who);
                 assert!(conflict.mode.conflicts(target.mode));
                 assert!(conflict.range.overlaps(target.range()));
+            }
+            Outcome::Deadlock { cycle } => {
+                assert_eq!(expected, "deadlock");
+                assert_eq!(&*cycle[0].owner_id, who);
+                assert!(cycle.len() > 1);
             }
             other => panic!("{other:?}"),
         }
@@ -351,14 +421,19 @@ impl Pair {
         let (locks, waiters): (Vec<_>, Vec<_>) =
             (self.desk.core.locks().collect(), self.desk.core.waiters().collect());
         for lock in locks {
-            // Who reclaims just what it was granted knows of the grant; here nobody does yet.
-            let is_its_lock = |w: &WaiterRecord| {
+            // Who reclaims just what it was granted knows of the grant. Here nobody does yet, but
+            // for who asked for the same again by another request.
+            let of_grant = waiters.iter().find(|w| {
                 w.granted.is_some()
                     && (&w.owner, &w.file, w.range, w.mode)
                         == (&lock.owner, &lock.file, lock.range, lock.mode)
-            };
-            if waiters.iter().any(is_its_lock) {
-                continue;
+            });
+            if let Some(WaiterRecord { waiter, granted: Some(granted), .. }) = of_grant {
+                if !granted.undo.is_empty() {
+                    continue;
+                }
+                let at = self.model.queue.iter().position(|w| w.name == *waiter).unwrap();
+                self.model.accept(at);
             }
             let on = String::from_utf8(lock.file.as_bytes().to_vec()).unwrap();
             let asked = Ask { reclaim: true, incarnation: lock.incarnation, ..ask() };
@@ -410,14 +485,16 @@ fn target() -> impl Strategy<Value = Target> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
+    let finding =
+        prop_oneof![Just(None), Just(Some(Finding::Nothing)), Just(Some(Finding::Deadlocks))];
     prop_oneof![
-        12 => (target(), any::<bool>(), 1u32..3).prop_map(|(target, wait, incarnation)| {
+        12 => (target(), finding, 1u32..3).prop_map(|(target, wait, incarnation)| {
             Op::Lock { target, wait, incarnation }
         }),
         4 => target().prop_map(Op::Unlock),
         2 => target().prop_map(Op::Cancel),
         1 => target().prop_map(Op::Test),
-        5 => (any::<usize>(), any::<bool>()).prop_map(|(pick, accept)| Op::Answer { pick, accept }),
+        5 => (0usize..4, any::<bool>()).prop_map(|(pick, accept)| Op::Answer { pick, accept }),
         1 => (0..OWNERS.len()).prop_map(|owner| Op::FreeAll { owner }),
         1 => (0..OWNERS.len(), 1u32..3).prop_map(|(owner, incarnation)| {
             Op::Restarted { owner, incarnation }

@@ -74,7 +74,7 @@ pub fn absolute(path: &Path) -> PathBuf {
     whole
 }
 
-/// Splits DIR[:OPTIONS]. What follows the last colon is options if a word of it is one, or if
+/// Splits `DIR[:OPTIONS]`. What follows the last colon is options if a word of it is one, or if
 /// it can be no directory: then its mistake is worth telling.
 fn split_export(text: &OsStr, exists: impl Fn(&OsStr) -> bool) -> (OsString, String) {
     let bytes = text.as_bytes();

@@ -7,7 +7,7 @@ use socket2::{Domain, Socket, Type};
 /// The port of NFS, where everything is served unless said otherwise.
 pub const PORT: u16 = 2049;
 
-/// The addresses that ADDR[:PORT] means. `*` is every address of the host, IPv4 and IPv6;
+/// The addresses that `ADDR[:PORT]` means. `*` is every address of the host, IPv4 and IPv6;
 /// `0.0.0.0` is every IPv4 address alone and `[::]` every IPv6 address alone. Port 0 is any free
 /// one. Without `ipv6`, the host has none and `*` is IPv4 alone.
 pub fn parse(text: &str, ipv6: bool) -> Result<Vec<SocketAddr>, String> {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -16,12 +16,13 @@ pub(super) struct Lock(#[expect(dead_code, reason = "the open file is the lock")
 pub(super) fn lock(path: &Path) -> Result<Lock, StoreError> {
     let failed =
         |error: io::Error| StoreError::Failed { path: path.to_owned(), what: error.to_string() };
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+    private(path).map_err(failed)?;
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(0o600)
         .open(path.join("in-use"))
         .map_err(failed)?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -34,6 +35,12 @@ pub(super) fn lock(path: &Path) -> Result<Lock, StoreError> {
     file.set_len(0).map_err(failed)?;
     writeln!(file, "{}", std::process::id()).map_err(failed)?;
     Ok(Lock(file))
+}
+
+/// Makes a directory that only its owner may enter: what is in it is nobody else's whatever its
+/// own mode, and the process's umask is that of our clients.
+pub(super) fn private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Whether no store has been made here yet.

@@ -85,6 +85,7 @@ impl Store {
             // A store appears whole or not at all, even if we die while we make it.
             let fresh = path.join("db.new");
             directory::remove(&fresh).map_err(failed)?;
+            directory::private(&fresh).map_err(failed)?;
             create(&fresh).map_err(|error| translate(path, &error))?;
             std::fs::rename(&fresh, &home).map_err(failed)?;
             directory::sync(path).map_err(failed)?;

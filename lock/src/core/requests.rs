@@ -6,7 +6,7 @@ use super::Core;
 use crate::effect::{Conflict, Effect, Outcome};
 use crate::error::Limit;
 use crate::input::{LockRequest, Wait};
-use crate::table::{Attrs, Ids, Put, Standing, Waiter};
+use crate::table::{Attrs, Ids, Put, Standing, Waiter, Wish};
 use crate::types::{FileId, LockId, Mode, Owner, Range, WaiterId};
 
 /// What stands in the way of a request.
@@ -81,7 +81,8 @@ impl Core {
         let piece = self.table.locks.get(held);
         let same = self.table.locks.range(held).contains(range)
             && piece.attrs == Attrs { mode, incarnation, standing: Standing::Settled };
-        if !same {
+        // Under a grant of less it is no repetition: it says that the owner wants to keep this.
+        if !same || !self.table.grants_in(owner, file, range).is_empty() {
             return None;
         }
         self.register(owner, request, fx);
@@ -144,12 +145,13 @@ impl Core {
         let attrs = Attrs { mode, incarnation, standing: Standing::Settled };
         let put = Put { attrs, now_ms: self.now_ms, blocking: false, reclaim };
         let plan = self.table.plan(owner, file, range, Some(put));
+        let gain = plan.as_ref().map_or(0, |plan| plan.gain);
+        if let (true, Some(refusal)) = (bounded, self.too_many_locks(owner, file, gain)) {
+            return refusal;
+        }
+        self.register(owner, request, fx);
+        self.drop_undo(owner, file, range, fx);
         if let Some(plan) = plan {
-            if let (true, Some(refusal)) = (bounded, self.too_many_locks(owner, file, plan.gain)) {
-                return refusal;
-            }
-            self.register(owner, request, fx);
-            self.drop_undo(owner, file, range, fx);
             self.table.apply(plan, &mut Ids::new(id, 0), fx);
         }
         if !reclaim {
@@ -166,6 +168,15 @@ impl Core {
         let file = self.table.names.intern_file(&request.file);
         if let Some(refusal) = self.too_many_waiters(owner, file) {
             return refusal;
+        }
+        if wait.find_deadlock {
+            let &LockRequest { range, mode, .. } = request;
+            let wish = Wish { owner, file, range, mode, seq: u64::MAX };
+            if let Some(cycle) = self.table.cycle(wish, self.config.limits.deadlock_edges) {
+                let owners = &self.table.names.owners;
+                let cycle = cycle.into_iter().map(|owner| owners[owner].owner.clone()).collect();
+                return Outcome::Deadlock { cycle };
+            }
         }
         self.register(owner, request, fx);
         let waiter = Waiter {

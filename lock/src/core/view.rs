@@ -68,6 +68,8 @@ pub struct Counters {
     pub refused_reclaim: u64,
     /// Since the start: requests refused because of a deadlock.
     pub deadlocks: u64,
+    /// Since the start: searches for a deadlock that ended at their limit, without a result.
+    pub deadlock_searches_cut: u64,
     /// Since the start: requests that began to wait.
     pub blocked: u64,
     /// Since the start: waiters cancelled or dropped with their client.
@@ -154,6 +156,7 @@ impl Core {
             clients: self.table.names.clients.len() as u64,
             waiting: self.table.queue.waiting(),
             unacknowledged: self.table.queue.pending,
+            deadlock_searches_cut: self.table.deadlock_searches_cut(),
             ..self.counters
         }
     }

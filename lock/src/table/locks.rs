@@ -82,10 +82,28 @@ impl Locks {
         self.own.range((owner, 0, 0)..=(owner, u32::MAX, u64::MAX)).map(|(_, &ix)| ix)
     }
 
+    /// The first file from number `from` on where the owner holds anything, with the smallest range
+    /// that holds all of it.
+    pub(crate) fn own_hull(&self, owner: u32, from: u32) -> Option<(u32, Range)> {
+        let mut rest = self.own.range((owner, from, 0)..=(owner, u32::MAX, u64::MAX));
+        let (&(_, file, _), &first) = rest.next()?;
+        let of_file = (owner, file, 0)..=(owner, file, u64::MAX);
+        let (_, &last) = self.own.range(of_file).next_back()?;
+        Some((file, self.range(first).hull(self.range(last))))
+    }
+
     fn count_standing(&mut self, standing: Standing, more: bool) {
         if standing == Standing::Unreclaimed {
             self.unreclaimed = if more { self.unreclaimed + 1 } else { self.unreclaimed - 1 };
         }
+    }
+}
+
+/// The modes that another owner's lock must not have.
+pub(super) fn opposing(mode: Mode) -> &'static [Mode] {
+    match mode {
+        Mode::Shared => &[Mode::Exclusive],
+        Mode::Exclusive => &[Mode::Exclusive, Mode::Shared],
     }
 }
 
@@ -185,14 +203,23 @@ impl Table {
         range: Range,
         mode: Mode,
     ) -> Option<u32> {
+        self.find_blocker(owner, file, range, mode, |_| true)
+    }
+
+    /// The first lock of another owner that conflicts and that `accept` takes.
+    pub(crate) fn find_blocker(
+        &self,
+        owner: Option<u32>,
+        file: u32,
+        range: Range,
+        mode: Mode,
+        mut accept: impl FnMut(u32) -> bool,
+    ) -> Option<u32> {
         let query = Query { range, except: owner.unwrap_or(NOBODY), before: u64::MAX };
         let roots = self.names.files[file].locks;
-        let in_tree = |mode| self.locks.tree.find(roots[side(mode)], &query, &mut |_| true);
-        let exclusive = in_tree(Mode::Exclusive);
-        match mode {
-            Mode::Exclusive => exclusive.or_else(|| in_tree(Mode::Shared)),
-            Mode::Shared => exclusive,
-        }
+        opposing(mode)
+            .iter()
+            .find_map(|&other| self.locks.tree.find(roots[side(other)], &query, &mut accept))
     }
 
     /// Calls `visit` for every piece on the file that overlaps the range.

@@ -1,5 +1,6 @@
 //! The table: who holds what and who waits, with every index kept in step.
 
+mod deadlock;
 mod locks;
 mod lookup;
 mod names;
@@ -8,12 +9,14 @@ mod queue;
 mod slab;
 mod tree;
 
+pub(crate) use deadlock::Wish;
 pub(crate) use locks::{Attrs, Held, Standing};
 pub(crate) use names::{ClientSlot, Names};
 pub(crate) use place::{Ids, Put};
 pub(crate) use queue::Waiter;
 
 use crate::types::Range;
+use deadlock::Walk;
 use locks::Locks;
 use queue::Queue;
 
@@ -29,6 +32,8 @@ pub(crate) struct Table {
     /// Owners (and the file) whose holdings grew or whose grants ended: that may let waiters of
     /// their own pass.
     pub(crate) grown: Vec<(u32, u32)>,
+    /// Scratch of the search for deadlocks.
+    walk: Walk,
 }
 
 impl Table {
@@ -39,6 +44,7 @@ impl Table {
             queue: Queue::default(),
             freed: Vec::new(),
             grown: Vec::new(),
+            walk: Walk::default(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Table;
+use super::locks::opposing;
 use super::names::side;
 use super::slab::Slab;
 use super::tree::{Forest, NOBODY, Query};
@@ -31,7 +32,7 @@ pub(crate) struct Waiter {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     waiters: Slab<Waiter>,
-    tree: Forest,
+    pub(super) tree: Forest,
     by_seq: BTreeMap<u64, u32>,
     by_owner: BTreeMap<(u32, u32, u64, u64, Mode), u32>,
     expiry: BTreeSet<(u64, u64)>,
@@ -256,20 +257,29 @@ impl Table {
         mode: Mode,
         before: u64,
     ) -> Option<u32> {
+        self.find_ahead(owner, file, range, mode, before, |_| true)
+    }
+
+    /// The first such waiter that `accept` takes.
+    pub(crate) fn find_ahead(
+        &self,
+        owner: Option<u32>,
+        file: u32,
+        range: Range,
+        mode: Mode,
+        before: u64,
+        mut accept: impl FnMut(u32) -> bool,
+    ) -> Option<u32> {
         let slot = &self.names.files[file];
         if slot.waiting == 0 {
             return None;
         }
-        let sides: &[Mode] = match mode {
-            Mode::Shared => &[Mode::Exclusive],
-            Mode::Exclusive => &[Mode::Exclusive, Mode::Shared],
-        };
-        let search = |gap: Range| {
+        let mut search = |gap: Range| {
             let query = Query { range: gap, except: owner.unwrap_or(NOBODY), before };
-            sides.iter().find_map(|&other| {
+            opposing(mode).iter().find_map(|&other| {
                 self.queue.tree.find(slot.queue[side(other)], &query, &mut |ix| {
                     let range = self.queue.range(ix);
-                    !owner.is_some_and(|owner| self.blocks(owner, file, range, other))
+                    !owner.is_some_and(|owner| self.blocks(owner, file, range, other)) && accept(ix)
                 })
             })
         };

@@ -29,7 +29,16 @@ const OVERRIDES: CapabilitySet = CapabilitySet::DAC_OVERRIDE
     .union(CapabilitySet::MKNOD);
 
 /// The process's own identity, where it may switch to others.
-static OWN: OnceLock<Option<Identity>> = OnceLock::new();
+static OWN: OnceLock<Option<Own>> = OnceLock::new();
+
+/// The server itself.
+#[derive(Debug)]
+struct Own {
+    identity: Identity,
+    /// Whether its groups let it in anywhere. Where it may override permissions they do not, and
+    /// a thread keeps the groups of its last caller: each change costs as much as a small read.
+    needs_groups: bool,
+}
 
 thread_local! {
     /// Whom this thread acts as; `None` until it first switched.
@@ -66,15 +75,13 @@ pub(super) struct Acting {
 /// Lets this thread act as `who`.
 pub(super) fn act_as(who: &Identity) -> Result<Acting> {
     let Some(own) = own() else { return Ok(Acting::unchanged()) };
-    // Root needs no groups to get in anywhere; its gid is that of the files it makes.
-    let target = if who.uid == own.uid && who.gid == own.gid { own } else { who };
-    switch_to(own, target)
+    switch_to(own, who)
 }
 
 /// Lets this thread act as the server itself.
 pub(super) fn act_as_server() -> Result<Acting> {
     match own() {
-        Some(own) => switch_to(own, own),
+        Some(own) => switch_to(own, &own.identity),
         None => Ok(Acting::unchanged()),
     }
 }
@@ -87,8 +94,9 @@ impl Acting {
 
 impl Drop for Acting {
     fn drop(&mut self) {
-        let Some(previous) = self.previous.take() else { return };
+        let (Some(previous), Some(own)) = (self.previous.take(), own()) else { return };
         let current = CURRENT.with_borrow(Clone::clone);
+        let previous = own.settled(current.as_ref(), &previous);
         if apply(current.as_ref(), &previous).is_err() {
             // A thread stuck in a caller's identity must do nothing more in anybody's name.
             std::process::abort();
@@ -97,20 +105,38 @@ impl Drop for Acting {
     }
 }
 
-fn switch_to(own: &Identity, target: &Identity) -> Result<Acting> {
+impl Own {
+    /// What a thread is to become for `target`: the server, also where a caller is as mighty,
+    /// needs a user and a group, which is that of the files it makes.
+    fn settled(&self, current: Option<&Identity>, target: &Identity) -> Identity {
+        if (target.uid, target.gid) != (self.identity.uid, self.identity.gid) {
+            return target.clone();
+        }
+        match current {
+            Some(current) if !self.needs_groups => {
+                Identity { gids: current.gids.clone(), ..self.identity }
+            }
+            _ => self.identity.clone(),
+        }
+    }
+}
+
+fn switch_to(own: &Own, target: &Identity) -> Result<Acting> {
     let current = CURRENT.with_borrow(Clone::clone);
-    if current.as_ref() == Some(target) || (current.is_none() && target == own) {
+    let target = own.settled(current.as_ref(), target);
+    if current.as_ref() == Some(&target) || (current.is_none() && target == own.identity) {
         return Ok(Acting::unchanged());
     }
     // A thread that never switched has the identity of the one that started it.
-    let previous = current.clone().unwrap_or_else(|| own.clone());
-    if let Err(errno) = apply(current.as_ref(), target) {
+    let previous = current.clone().unwrap_or_else(|| own.identity.clone());
+    if let Err(errno) = apply(current.as_ref(), &target) {
         if apply(None, &previous).is_err() {
             std::process::abort();
         }
+        CURRENT.set(Some(previous));
         return Err(errno.into());
     }
-    CURRENT.set(Some(target.clone()));
+    CURRENT.set(Some(target));
     Ok(Acting { previous: Some(previous), _this_thread: PhantomData })
 }
 
@@ -126,7 +152,9 @@ fn apply(from: Option<&Identity>, to: &Identity) -> std::result::Result<(), Errn
         let gids: Vec<Gid> = to.gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
         rustix::thread::set_thread_groups(&gids)?;
     }
-    set_fs_id(libc::SYS_setfsgid, to.gid);
+    if from.is_none_or(|from| from.gid != to.gid) {
+        set_fs_id(libc::SYS_setfsgid, to.gid);
+    }
     set_fs_id(libc::SYS_setfsuid, to.uid);
     // The calls cannot fail, only do nothing.
     if set_fs_id(libc::SYS_setfsgid, ASK) != to.gid || set_fs_id(libc::SYS_setfsuid, ASK) != to.uid
@@ -156,7 +184,7 @@ fn set_fs_id(call: libc::c_long, id: u32) -> u32 {
     previous
 }
 
-fn own() -> Option<&'static Identity> {
+fn own() -> Option<&'static Own> {
     OWN.get_or_init(|| {
         // In a thread of its own, which ends whatever it became.
         std::thread::Builder::new().spawn(probe).ok()?.join().ok()?
@@ -165,7 +193,7 @@ fn own() -> Option<&'static Identity> {
 }
 
 /// Finds out whether this process can become others and loses its rights by it.
-fn probe() -> Option<Identity> {
+fn probe() -> Option<Own> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }
@@ -176,10 +204,14 @@ fn probe() -> Option<Identity> {
         gids: groups.iter().map(|gid| gid.as_raw()).collect(),
     };
     let nobody = Identity { uid: PROBE_ID, gid: PROBE_ID, gids: vec![PROBE_ID] };
+    let held = || rustix::thread::capabilities(None).ok().map(|sets| sets.effective);
+    let before = held()?;
     apply(None, &nobody).ok()?;
-    let held = rustix::thread::capabilities(None).ok()?.effective;
+    let while_nobody = held()?;
     apply(None, &own).ok()?;
-    (own.uid == 0 && !held.intersects(OVERRIDES)).then_some(own)
+    let told_apart = own.uid == 0 && !while_nobody.intersects(OVERRIDES);
+    let needs_groups = !before.contains(CapabilitySet::DAC_OVERRIDE);
+    told_apart.then_some(Own { identity: own, needs_groups })
 }
 
 #[cfg(test)]
@@ -191,10 +223,15 @@ mod tests {
         Identity { uid, gid: uid + 1, gids: vec![uid + 2, uid + 3] }
     }
 
-    fn credentials() -> (u32, u32, Vec<u32>) {
-        let groups = rustix::process::getgroups().unwrap();
-        let gids = groups.iter().map(|gid| gid.as_raw()).collect();
-        (set_fs_id(libc::SYS_setfsuid, ASK), set_fs_id(libc::SYS_setfsgid, ASK), gids)
+    fn groups() -> Vec<u32> {
+        rustix::process::getgroups().unwrap().iter().map(|gid| gid.as_raw()).collect()
+    }
+
+    /// What decides where the server gets in and whose files it makes.
+    fn credentials() -> (u32, u32, CapabilitySet) {
+        let held = rustix::thread::capabilities(None).unwrap().effective;
+        let held = held.difference(CapabilitySet::SYS_RESOURCE);
+        (set_fs_id(libc::SYS_setfsuid, ASK), set_fs_id(libc::SYS_setfsgid, ASK), held)
     }
 
     #[test]
@@ -207,8 +244,8 @@ mod tests {
                 assert_eq!(credentials(), before);
             }
             if switches() {
-                assert_eq!(credentials(), (1000, 1001, vec![1002, 1003]));
-                let held = rustix::thread::capabilities(None).unwrap().effective;
+                let (uid, gid, held) = credentials();
+                assert_eq!((uid, gid, groups()), (1000, 1001, vec![1002, 1003]));
                 assert!(!held.intersects(OVERRIDES));
             }
         }
@@ -239,6 +276,10 @@ mod tests {
             assert_eq!(refused, Some(FsError::Os(Errno::PERM)));
             assert_eq!(credentials(), before);
         }
+        // Nothing is left of what was refused.
+        let groupless = Identity { uid: 1000, gid: 1001, gids: vec![] };
+        let _acting = act_as(&groupless).unwrap();
+        assert_eq!(groups(), Vec::<u32>::new());
     }
 
     #[test]
@@ -251,7 +292,8 @@ mod tests {
                         let who = someone(1000 + n * 10_000 + round);
                         let _acting = act_as(&who).unwrap();
                         if switches() {
-                            assert_eq!(credentials(), (who.uid, who.gid, who.gids.clone()));
+                            let (uid, gid, _) = credentials();
+                            assert_eq!((uid, gid, groups()), (who.uid, who.gid, who.gids.clone()));
                         }
                     }
                     assert_eq!(credentials(), own);

@@ -156,17 +156,18 @@ impl FileSystem for LocalFs {
 
     /// File system number and kernel handle, or file system number, inode number and time of
     /// birth where the kernel makes no handles. Two file systems with one number (a copy of a
-    /// whole disk served beside it) share their identities.
+    /// whole disk served beside it) share their identities; a btrfs subvolume that is reached both
+    /// through its parent and as an export has two.
     fn identity(&self, file: &FileHandle) -> Result<FileIdentity> {
         let mut bytes = self.fsid.to_be_bytes().to_vec();
-        match self.handles {
-            Handles::Kernel if file.0.first() == Some(&KERNEL_HANDLE) => bytes.extend(&file.0),
-            Handles::Kernel => return Err(FsError::BadHandle),
-            Handles::Table(_) => {
-                let node = self.resolve(file)?;
+        match (&self.handles, handle::Named::parse(file)?) {
+            (Handles::Kernel, handle::Named::Kernel(..)) => bytes.extend(&file.0),
+            (Handles::Table(tree), handle::Named::Table(id)) => {
+                let inode = tree.inode_of(self, id)?;
                 bytes.push(TABLE_HANDLE);
-                bytes.extend(self.inode_key(&node.stat).to_bytes());
+                bytes.extend(inode.to_bytes());
             }
+            _ => return Err(FsError::Stale),
         }
         Ok(FileIdentity(bytes.into()))
     }

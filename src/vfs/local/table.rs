@@ -56,7 +56,9 @@ pub(super) struct InodeKey {
     /// The device; 0 is that of the root, whatever number it has at this boot.
     pub(super) dev: u64,
     pub(super) ino: u64,
-    /// When it was made, to tell it from another that got its number later.
+    /// When it was made, to tell it from another that got its number later. That fails where the
+    /// first was removed by somebody else and the file system keeps no births, or within one tick
+    /// of the kernel's clock.
     pub(super) born: Timestamp,
 }
 

@@ -19,12 +19,14 @@ use crate::vfs::{FsError, Kind, Result, Timestamp};
 
 /// The longest path that is opened at once; a longer one goes name by name.
 const PATH_BYTES_MAX: usize = 4000;
+/// The most files that are remembered once they are gone.
+const GONE_FILES_MAX: usize = 4096;
 /// The most entries of a directory that are searched for a file that somebody else renamed.
 const SEARCH_ENTRIES_MAX: usize = 100_000;
 /// The most records that one handle's search may go through: deeper than any path opened at once.
 const STEPS_MAX: usize = 512;
 /// How often a search starts again because names changed meanwhile.
-const TRIES_MAX: usize = 8;
+const TRIES_MAX: usize = 64;
 
 /// The table of one tree, with what of it is in memory.
 pub(super) struct Tree {
@@ -37,6 +39,8 @@ pub(super) struct Tree {
 struct State {
     records: Generations<u64, Arc<Record>>,
     ids: Generations<InodeKey, u64>,
+    /// Files that are gone: their locks are given up by the same handles.
+    gone: Generations<u64, InodeKey>,
 }
 
 /// What came of searching a directory.
@@ -52,13 +56,20 @@ impl Tree {
         let state = State {
             records: Generations::new(HANDLE_CACHE_RECORDS_MAX),
             ids: Generations::new(HANDLE_CACHE_RECORDS_MAX),
+            gone: Generations::new(GONE_FILES_MAX),
         };
         Self { table, prefix, state: Mutex::new(state) }
     }
 
     /// Opens (O_PATH) the file of an id.
     pub(super) fn open(&self, fs: &LocalFs, id: u64) -> Result<Node> {
-        self.open_below(fs, id, &mut STEPS_MAX.clone())
+        for _ in 0..TRIES_MAX {
+            if let Some(node) = self.open_once(fs, id, &mut STEPS_MAX.clone())? {
+                return Ok(node);
+            }
+        }
+        // It is there, and will not stay where it is: the caller is to come again.
+        Err(Errno::AGAIN.into())
     }
 
     /// The id of a file found under a name; it gets one where it has none.
@@ -80,6 +91,18 @@ impl Tree {
             self.put(&mut state, id, record)?;
         }
         Ok(id)
+    }
+
+    /// The file of an id, whether it is there or gone since this server started.
+    pub(super) fn inode_of(&self, fs: &LocalFs, id: u64) -> Result<InodeKey> {
+        if id == ROOT_ID {
+            return Ok(fs.inode_key(&fs.stat(&fs.root)?));
+        }
+        let mut state = self.lock();
+        match self.record(&mut state, id)? {
+            Some(record) => Ok(record.inode),
+            None => state.gone.get(&id).ok_or(FsError::Stale),
+        }
     }
 
     /// The id of a file that has one.
@@ -125,21 +148,17 @@ impl Tree {
         if changed == *record { Ok(()) } else { self.put(&mut state, id, changed) }
     }
 
-    fn open_below(&self, fs: &LocalFs, id: u64, steps: &mut usize) -> Result<Node> {
+    /// `None` says that names changed meanwhile.
+    fn open_once(&self, fs: &LocalFs, id: u64, steps: &mut usize) -> Result<Option<Node>> {
         if id == ROOT_ID {
-            return fs.node(rustix::io::fcntl_dupfd_cloexec(&fs.root, 0)?);
+            return Ok(Some(fs.node(rustix::io::fcntl_dupfd_cloexec(&fs.root, 0)?)?));
         }
         *steps = steps.checked_sub(1).ok_or(FsError::Stale)?;
-        for _ in 0..TRIES_MAX {
-            let record = self.record(&mut self.lock(), id)?.ok_or(FsError::Stale)?;
-            if let Some(node) = self.open_path(fs, &record)? {
-                return Ok(node);
-            }
-            if let Some(node) = self.open_by_name(fs, id, &record, steps)? {
-                return Ok(node);
-            }
+        let record = self.record(&mut self.lock(), id)?.ok_or(FsError::Stale)?;
+        match self.open_path(fs, &record)? {
+            Some(node) => Ok(Some(node)),
+            None => self.open_by_name(fs, id, &record, steps),
         }
-        Err(FsError::Stale)
     }
 
     /// The quick way: the whole path at once.
@@ -177,22 +196,24 @@ impl Tree {
     }
 
     /// The careful way: each known place, its directory found by its own id. What somebody else
-    /// renamed within its directory is found by its number. `None` says to look again.
+    /// renamed within its directory is found by its number.
     fn open_by_name(
         &self,
         fs: &LocalFs,
         id: u64,
-        record: &Record,
+        record: &Arc<Record>,
         steps: &mut usize,
     ) -> Result<Option<Node>> {
         let mut certain = !record.places.is_empty();
         for place in &record.places {
-            let parent = match self.open_below(fs, place.parent, steps) {
+            let parent = match self.open_once(fs, place.parent, steps) {
+                Ok(Some(parent)) => parent,
+                Ok(None) => return Ok(None),
                 Err(FsError::Stale) => {
                     certain &= self.record(&mut self.lock(), place.parent)?.is_none();
                     continue;
                 }
-                other => other?,
+                Err(error) => return Err(error),
             };
             match fs.child(&parent, &place.name) {
                 Ok(node) if fs.inode_key(&node.stat) == record.inode => return Ok(Some(node)),
@@ -209,8 +230,8 @@ impl Tree {
             }
         }
         let mut state = self.lock();
-        if self.record(&mut state, id)?.as_deref() != Some(record) {
-            // Renamed by us while we looked.
+        if self.record(&mut state, id)?.is_none_or(|now| !Arc::ptr_eq(&now, record)) {
+            // Renamed by us while we looked, perhaps there and back again.
             return Ok(None);
         }
         if certain {
@@ -266,6 +287,7 @@ impl Tree {
         self.table.write(&rows).map_err(failed)?;
         state.records.remove(&id);
         state.ids.remove(&inode);
+        state.gone.insert(id, inode);
         Ok(())
     }
 

@@ -1,0 +1,178 @@
+//! A request that would wait for itself is refused, with the cycle named.
+
+mod common;
+
+use std::sync::Arc;
+
+use cleat_lock::{Config, Limits, Mode, Outcome, Range, Wait};
+use common::{Ask, Desk, S, X, ask, bytes, grant_to, waiting};
+
+impl Desk {
+    fn wait_on(&mut self, who: &str, on: &str, range: Range, mode: Mode) -> Outcome {
+        self.lock_full(who, on, range, mode, waiting()).0
+    }
+
+    fn take_on(&mut self, who: &str, on: &str, range: Range, mode: Mode) {
+        assert_eq!(self.lock_full(who, on, range, mode, ask()).0, Outcome::Granted);
+    }
+}
+
+fn cycle(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Deadlock { cycle } => {
+            cycle.iter().map(|owner| &*owner.owner_id).collect::<Vec<_>>().join(" ")
+        }
+        other => panic!("expected a deadlock: {other:?}"),
+    }
+}
+
+#[test]
+fn two_owners_across_ranges() {
+    let mut desk = Desk::new();
+    desk.lock("a", bytes(0, 0), X);
+    desk.lock("b", bytes(1, 1), X);
+    assert_eq!(desk.lock_wait("a", bytes(1, 1), X), Outcome::Blocked);
+    let refused = desk.lock_wait("b", bytes(0, 0), S);
+    let error = refused.error().map(|error| error.to_string());
+    assert_eq!(error.as_deref(), Some("deadlock: b waits for a waits for b"));
+    assert_eq!(cycle(refused), "b a");
+    // Nothing was changed, and without waiting it is a plain conflict.
+    assert_eq!(desk.queue(), "a");
+    assert!(matches!(desk.lock("b", bytes(0, 0), S), Outcome::Conflict(_)));
+    grant_to(&desk.unlock("b", bytes(1, 1)), "a");
+}
+
+#[test]
+fn two_owners_that_upgrade_the_same_range() {
+    let mut desk = Desk::new();
+    desk.lock("a", bytes(0, 9), S);
+    desk.lock("b", bytes(0, 9), S);
+    assert_eq!(desk.lock_wait("a", bytes(0, 9), X), Outcome::Blocked);
+    assert_eq!(cycle(desk.lock_wait("b", bytes(5, 5), X)), "b a");
+    assert_eq!(desk.held(), "a 0-9 S, b 0-9 S");
+}
+
+#[test]
+fn across_files_and_protocols() {
+    let mut desk = Desk::new();
+    let owners = ["nlm:client1:pid123", "smb:session456:pid789", "nfs4:clientid:stateid"];
+    for (owner, on) in owners.iter().zip(["f", "g", "h"]) {
+        desk.take_on(owner, on, Range::ALL, X);
+    }
+    assert_eq!(desk.wait_on(owners[0], "g", bytes(5, 5), S), Outcome::Blocked);
+    assert_eq!(desk.wait_on(owners[1], "h", bytes(5, 5), S), Outcome::Blocked);
+    assert_eq!(cycle(desk.wait_on(owners[2], "f", bytes(5, 5), S)), owners_from(&owners, 2));
+}
+
+fn owners_from(owners: &[&str; 3], first: usize) -> String {
+    let mut turned = *owners;
+    turned.rotate_left(first);
+    turned.join(" ")
+}
+
+#[test]
+fn the_order_of_the_queue_is_an_edge() {
+    let mut desk = Desk::new();
+    desk.take_on("h", "f", bytes(0, 9), S);
+    desk.take_on("a", "g", bytes(0, 9), X);
+    assert_eq!(desk.wait_on("b", "f", bytes(0, 9), X), Outcome::Blocked);
+    // a waits for b, though b holds nothing: shared, it would fit to what h holds.
+    assert_eq!(desk.wait_on("a", "f", bytes(3, 3), S), Outcome::Blocked);
+    assert_eq!(cycle(desk.wait_on("b", "g", bytes(0, 0), S)), "b a");
+}
+
+#[test]
+fn edges_follow_unlocks_downgrades_and_cancels() {
+    let mut desk = Desk::new();
+    let setup = |desk: &mut Desk| {
+        desk.take_on("a", "f", bytes(0, 9), X);
+        desk.take_on("b", "g", bytes(0, 9), X);
+        assert_eq!(desk.wait_on("a", "g", bytes(0, 0), S), Outcome::Blocked);
+    };
+    setup(&mut desk);
+    assert_eq!(cycle(desk.wait_on("b", "f", bytes(2, 3), S)), "b a");
+    // Part of the range is given up.
+    desk.unlock_full("a", "f", bytes(0, 4));
+    assert_eq!(desk.wait_on("b", "f", bytes(2, 3), S), Outcome::Granted);
+    assert_eq!(cycle(desk.wait_on("b", "f", bytes(4, 5), S)), "b a");
+    // The rest is weakened.
+    desk.take_on("a", "f", bytes(5, 9), S);
+    assert_eq!(desk.wait_on("b", "f", bytes(4, 5), S), Outcome::Granted);
+    assert_eq!(cycle(desk.wait_on("b", "f", bytes(4, 5), X)), "b a");
+    // The other stops waiting.
+    let (owner, file) = (common::owner("a"), common::file("g"));
+    desk.call(|token| cleat_lock::Input::Cancel {
+        token,
+        owner,
+        file,
+        range: bytes(0, 0),
+        mode: S,
+    });
+    assert_eq!(desk.wait_on("b", "f", bytes(4, 5), X), Outcome::Blocked);
+}
+
+#[test]
+fn a_merge_and_a_wait_for_several() {
+    let mut desk = Desk::new();
+    desk.take_on("a", "f", bytes(0, 4), S);
+    desk.take_on("a", "f", bytes(5, 9), S);
+    desk.take_on("c", "f", bytes(3, 3), S);
+    desk.take_on("b", "g", bytes(0, 9), X);
+    assert_eq!(desk.wait_on("a", "g", bytes(0, 0), X), Outcome::Blocked);
+    // b waits for c, which is no harm, and for a, which is.
+    assert_eq!(cycle(desk.wait_on("b", "f", bytes(3, 9), X)), "b a");
+}
+
+#[test]
+fn who_does_not_ask_is_not_refused() {
+    let mut desk = Desk::new();
+    desk.lock("a", bytes(0, 0), X);
+    desk.lock("b", bytes(1, 1), X);
+    desk.lock_wait("a", bytes(1, 1), X);
+    let context = Arc::from(&b""[..]);
+    let wait = Some(Wait { context, expires_ms: 0, find_deadlock: false });
+    let (outcome, _) = desk.lock_full("b", "f", bytes(0, 0), X, Ask { wait, ..ask() });
+    assert_eq!(outcome, Outcome::Blocked);
+    // A third that waits for them is in no cycle itself.
+    assert_eq!(desk.lock_wait("c", bytes(1, 1), X), Outcome::Blocked);
+    desk.lock("d", bytes(5, 5), X);
+    desk.lock_wait("b", bytes(5, 5), X);
+    assert_eq!(cycle(desk.lock_wait("d", bytes(0, 0), X)), "d b");
+}
+
+/// Owners 0 to `length`, each holding its file and waiting for the next one's.
+fn chain(length: usize, config: Config) -> Desk {
+    let mut desk = Desk::with(config);
+    desk.check_every_step = false;
+    for at in 0..=length {
+        desk.take_on(&format!("c/{at}"), &at.to_string(), Range::ALL, X);
+    }
+    for at in 0..length {
+        let next = (at + 1).to_string();
+        assert_eq!(desk.wait_on(&format!("c/{at}"), &next, Range::ALL, X), Outcome::Blocked);
+    }
+    desk
+}
+
+#[test]
+fn a_long_chain() {
+    let mut desk = chain(2_000, Config::default());
+    let refused = desk.wait_on("c/2000", "0", Range::ALL, X);
+    let Outcome::Deadlock { cycle } = refused else {
+        panic!("expected a deadlock");
+    };
+    assert_eq!(cycle.len(), 2_001);
+    assert_eq!(&*cycle[0].owner_id, "c/2000");
+    assert_eq!(&*cycle[2_000].owner_id, "c/1999");
+    assert_eq!(desk.core.counters().deadlocks, 1);
+}
+
+#[test]
+fn a_search_ends_at_its_limit() {
+    let limits = Limits { deadlock_edges: 100, ..Limits::default() };
+    let mut desk = chain(200, Config { limits, ..Config::default() });
+    assert_eq!(desk.core.counters().deadlock_searches_cut, 0);
+    assert!(desk.wait_on("c/200", "150", Range::ALL, X).error().is_some());
+    assert_eq!(desk.wait_on("c/200", "0", Range::ALL, X), Outcome::Blocked);
+    assert_eq!(desk.core.counters().deadlock_searches_cut, 1);
+}

@@ -4,9 +4,10 @@ mod harness;
 
 use std::io::Write;
 use std::net::{TcpStream, UdpSocket};
+use std::time::Duration;
 
 use cleat_nlm::wire::Stat;
-use cleat_rpc::message::ReplyError;
+use cleat_rpc::message::{ReplyError, decode_reply};
 use cleat_rpc::{CallHeader, Credential, Writer};
 use harness::{Client, EXCLUSIVE, MOUNT, NFS, NLM, NSM, Server, Site};
 
@@ -130,4 +131,24 @@ fn a_length_that_is_promised_and_not_sent_costs_nothing() {
     still_serves(&server, &site);
     let grown = resident(&server).saturating_sub(before);
     assert!(grown < 100 << 20, "{} MiB for {} promises", grown >> 20, streams.len());
+}
+
+#[test]
+fn nfs_is_not_served_in_datagrams() {
+    let site = Site::new();
+    let server = site.serve();
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    for ((program, version), served) in [(NFS, false), (MOUNT, true), (NLM, true), (NSM, true)] {
+        let mut message = Writer::new();
+        let credential = Credential::None;
+        CallHeader { xid: program, program, version, procedure: 0, credential }
+            .encode(&mut message);
+        socket.send_to(&message.into_bytes(), server.address).expect("sent");
+        let mut buffer = [0; 512];
+        let length = socket.recv(&mut buffer).expect("an answer");
+        let (xid, results) = decode_reply(&buffer[..length]).expect("a reply");
+        let expected = if served { Ok(()) } else { Err(ReplyError::NotRun(1)) };
+        assert_eq!((xid, results.map(drop)), (program, expected));
+    }
 }

@@ -26,7 +26,7 @@ use self::status::Status;
 use self::wire::Handle;
 use crate::exports::{Exports, Refusal, Target};
 pub use crate::rpc_server::IO_BYTES_MAX;
-use crate::rpc_server::{Answer, Call, Program};
+use crate::rpc_server::{Answer, Call, Program, Transport};
 use crate::vfs::FileHandle;
 
 /// The program's number (RFC 1813 2.2).
@@ -143,6 +143,11 @@ impl Program for Nfs {
 
     fn versions(&self) -> RangeInclusive<u32> {
         VERSION..=VERSION
+    }
+
+    /// A reply of [`IO_BYTES_MAX`] fits no datagram.
+    fn is_served_over(&self, transport: Transport) -> bool {
+        transport == Transport::Tcp
     }
 
     fn call(&self, call: Call) -> Answer {

@@ -44,7 +44,8 @@ impl Dispatch {
             Err(NotACall::Refused { xid, fault }) => return refused(xid, fault),
         };
         let xid = header.xid;
-        let Some(program) = self.programs.get(&header.program) else {
+        let served = |program: &&Arc<dyn Program>| program.is_served_over(arrival.transport);
+        let Some(program) = self.programs.get(&header.program).filter(served) else {
             return refused(xid, Fault::ProgramUnavailable);
         };
         let versions = program.versions();

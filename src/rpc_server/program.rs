@@ -64,6 +64,11 @@ pub trait Program: Send + Sync {
     /// Its versions; a gap inside is answered PROG_UNAVAIL by [`Program::call`] itself.
     fn versions(&self) -> RangeInclusive<u32>;
 
+    /// Whether it is served over this transport; where not, it is PROG_UNAVAIL there.
+    fn is_served_over(&self, _transport: Transport) -> bool {
+        true
+    }
+
     /// Answers one call. Must not block: work that may, goes into [`Answer::Later`].
     fn call(&self, call: Call) -> Answer;
 }

@@ -37,14 +37,18 @@ impl Core {
 
     /// Adds those whose turn may have come, by file and place in the queue.
     fn gather(&mut self, candidates: &mut BTreeSet<(u32, u64)>) {
+        let mut found = Vec::new();
         while let Some((file, range)) = self.table.freed.pop() {
-            self.table.each_waiting(file, range, &mut |ix| {
-                candidates.insert((file, self.table.queue.seq(ix)));
-            });
+            let seq = |ix| self.table.queue.seq(ix);
+            self.table.each_waiting(file, range, &mut |ix| found.push((file, seq(ix))));
         }
         while let Some((owner, file)) = self.table.grown.pop() {
             let waiting = self.table.queue.own_on(owner, file);
-            candidates.extend(waiting.map(|ix| (file, self.table.queue.seq(ix))));
+            found.extend(waiting.map(|ix| (file, self.table.queue.seq(ix))));
+        }
+        if !found.is_empty() {
+            // Built at once and merged: there may be thousands.
+            candidates.append(&mut found.into_iter().collect());
         }
     }
 

@@ -286,7 +286,12 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 128 }))]
+        #![proptest_config(ProptestConfig {
+            cases: 128,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
         #[test]
         fn finds_what_a_scan_finds(
             steps in prop::collection::vec((0u64..64, 1u64..20, 0u32..3, any::<bool>()), 1..80),

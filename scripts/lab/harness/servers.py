@@ -108,3 +108,10 @@ class CleatQuickstart(Cleat):
         if not printed:
             raise CheckFailed(f"expected the server to print how to mount {path}: see {self.log}")
         return printed.group()
+
+
+class CleatUnprivileged(Cleat):
+    """Cleat with no capability at all, as anybody's process is."""
+
+    def command(self):
+        return ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *super().command()]

@@ -1,6 +1,15 @@
 """What the guests show, one scenario a module, in the order they run."""
 
-from . import client_crash, files, locks, ownership, portmap, quickstart, server_crash
+from . import (
+    client_crash,
+    files,
+    locks,
+    ownership,
+    portmap,
+    quickstart,
+    server_crash,
+    unprivileged,
+)
 
 SCENARIOS = {
     "quickstart": quickstart,
@@ -10,7 +19,8 @@ SCENARIOS = {
     "server-crash": server_crash,
     "client-crash": client_crash,
     "portmap": portmap,
+    "unprivileged": unprivileged,
 }
 
 # What other servers do not claim to do.
-CLEAT_ONLY = {"quickstart", "portmap"}
+CLEAT_ONLY = {"quickstart", "portmap", "unprivileged"}

@@ -5,9 +5,8 @@ mod harness;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use cleat_nlm::nsm::{StateChange, procedure as nsm};
 use cleat_nlm::wire::Stat;
-use harness::{Client, EXCLUSIVE, NSM, RECLAIM, SHARED, Site, WAIT, until};
+use harness::{Client, EXCLUSIVE, RECLAIM, SHARED, Site, WAIT, until};
 
 const SOON: Duration = Duration::from_secs(5);
 const A: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -163,16 +162,12 @@ fn a_client_that_restarted_loses_what_it_held_and_nobody_else_does() {
     let file = a.file(&site);
     assert_eq!(a.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted);
     assert_eq!(b.lock(&file, 1, (10, 10), EXCLUSIVE), Stat::Granted);
-    let notify = |client: &mut Client, name: &str| {
-        let change = StateChange { mon_name: name.as_bytes(), state: 3 };
-        client.call(NSM, nsm::NOTIFY, &|writer| writer.put(&change)).expect("an answer");
-    };
     // From another address, the name alone proves nothing.
-    notify(&mut b, "a");
+    b.notify("a", 3);
     assert_eq!(b.test(&file, 9, (0, 10), true), Err((1, 0, 10)));
     // That was b's own restart, though.
     assert_eq!(a.lock(&file, 2, (10, 10), EXCLUSIVE), Stat::Granted);
-    notify(&mut a, "a");
+    a.notify("a", 3);
     assert_eq!(b.lock(&file, 2, (0, 20), EXCLUSIVE), Stat::Granted);
 }
 

@@ -37,7 +37,7 @@ pub const fn refusal_stat(refusal: Refusal) -> Stat {
         Refusal::StaleHandle => Stat::StaleHandle,
         Refusal::ReadOnly => Stat::ReadOnly,
         Refusal::TooBig => Stat::TooBig,
-        Refusal::NotRecorded => Stat::DeniedNolocks,
+        Refusal::NotRecorded | Refusal::TooManyClients => Stat::DeniedNolocks,
         // Not NLM4_DENIED: a caller of fcntl(2) would see EAGAIN and try for ever. NLM4_FAILED
         // becomes ENOLCK.
         Refusal::Access | Refusal::NotLockable | Refusal::Failed => Stat::Failed,

@@ -102,6 +102,13 @@ impl Nlm {
     ) -> Result<Outcome, Refusal> {
         let Found { file, share_name } = self.find(call, lock.fh, want).await?;
         let origin = origin(call, lock.caller_name);
+        // Only who asks for a lock becomes a client.
+        let locking = match call.header.procedure {
+            procedure::LOCK => {
+                Some(self.lockd.contacts().begin(&origin).ok_or(Refusal::TooManyClients)?)
+            }
+            _ => None,
+        };
         let (token, id) = self.lockd.ticket();
         let request = procedures::Call {
             token,
@@ -110,7 +117,7 @@ impl Nlm {
             version: call.header.version,
             file,
             share_name,
-            contact: self.lockd.contacts().bytes_for(&origin).into(),
+            contact: locking.as_ref().map_or_else(Arc::default, |locking| locking.bytes.clone()),
             now_ms: self.lockd.now_ms(),
         };
         self.lockd.ask(make(&request)?).await.ok_or(Refusal::NotRecorded)

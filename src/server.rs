@@ -105,9 +105,13 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     if !matches!(joined, Ok(Ok(()))) {
         error!("the lock service ended by a panic");
     }
+    // It may also have failed on the way out.
+    if died || failed.is_cancelled() {
+        return Err(ServeError::RecordsFailed);
+    }
     store.flush()?;
     info!("stopped");
-    if died { Err(ServeError::RecordsFailed) } else { Ok(()) }
+    Ok(())
 }
 
 fn programs(

@@ -60,6 +60,8 @@ pub enum Refusal {
     TooBig,
     /// The request cannot be recorded: the store failed, or the server is about to stop.
     NotRecorded,
+    /// The same of an UNLOCK, which must not be lost.
+    UnlockNotRecorded,
     /// Its client is one too many.
     TooManyClients,
     /// The file system failed.

@@ -77,6 +77,9 @@ impl Nlm {
                 let make = |c: &procedures::Call<'_>| procedures::unlock(&args, c);
                 match self.ask(&call, &args.lock, Want::Release, make).await {
                     Ok(outcome) => results.put(&v4::unlock_res(args.cookie, &outcome)),
+                    Err(Refusal::NotRecorded) => {
+                        results.put(&v4::refused(args.cookie, Refusal::UnlockNotRecorded));
+                    }
                     Err(refusal) => results.put(&v4::refused(args.cookie, refusal)),
                 }
             }
@@ -85,7 +88,8 @@ impl Nlm {
                 let args: Notify<'_> = arguments(&call)?;
                 let client = call.peer.ip();
                 let (token, _) = self.lockd.ticket();
-                self.lockd.ask(procedures::free_all(&args, client, token)).await;
+                let freed = self.lockd.ask(procedures::free_all(&args, client, token)).await;
+                freed.ok_or(Fault::SystemError)?;
             }
             _ => return Err(Fault::ProcedureUnavailable),
         }

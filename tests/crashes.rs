@@ -196,3 +196,37 @@ fn without_room_for_a_record_nothing_is_granted_and_the_server_ends() {
     }
     assert_eq!(client.lock(&file, 1, (1_000_001, 1), EXCLUSIVE), Stat::Granted);
 }
+
+#[test]
+fn an_unlock_that_finds_no_room_is_to_be_asked_again() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not run: a small file system takes root");
+        return;
+    }
+    let site = Site::new();
+    let disk = SmallDisk::new(site.path().join("state"));
+    let mut server: Server = site.serve();
+    let mut client = Client::connect_from(&server, "a", address(0));
+    let file = client.file(&site);
+    for byte in 0..500 {
+        assert_eq!(client.lock(&file, 1, (2 * byte, 1), EXCLUSIVE), Stat::Granted);
+    }
+    disk.fill();
+    let unlock = |byte: u64| client.unlock(&file, 1, (2 * byte, 1));
+    let refused = (0..500).map(unlock).find(|stat| *stat != Stat::Granted);
+    assert_eq!(refused, Some(Stat::DeniedGracePeriod));
+    assert_eq!(server.ended().code(), Some(1));
+}
+
+#[test]
+fn a_server_may_open_as_many_files_as_the_system_permits() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let site = Site::new();
+    let few = Rlimit { current: Some(256), ..getrlimit(Resource::Nofile) };
+    setrlimit(Resource::Nofile, few).expect("set");
+    let server = site.serve();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.id())).expect("limits");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    assert_eq!(words[3], words[4], "soft and hard");
+}

@@ -194,10 +194,15 @@ impl Client {
 
     /// Connects to any address of the server, from any address of loopback.
     pub fn connect_to(server: SocketAddr, name: &str, from: IpAddr) -> Self {
+        Self::connect_at(server, name, SocketAddr::new(from, 0))
+    }
+
+    /// The same from a port of the client's choice.
+    pub fn connect_at(server: SocketAddr, name: &str, from: SocketAddr) -> Self {
         use socket2::{Domain, Socket, Type};
         let socket = Socket::new(Domain::for_address(server), Type::STREAM, None);
         let socket = socket.expect("a socket");
-        socket.bind(&SocketAddr::new(from, 0).into()).expect("bound");
+        socket.bind(&from.into()).expect("bound");
         socket.connect(&server.into()).expect("connected");
         let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");

@@ -13,9 +13,10 @@ use cleat_rpc::message::{ReplyError, decode_reply};
 use cleat_rpc::portmap::{self, Binding, Mapping, Protocol};
 use cleat_rpc::record::{Assembler, RecordError, mark};
 use cleat_rpc::{AuthSys, CallHeader, Credential, Reader, Writer};
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, UdpSocket};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::time::{Instant, timeout_at};
 
 use crate::rpc_server::Transport;
 
@@ -102,56 +103,87 @@ pub async fn call(
     message.raw(arguments);
     let message = message.into_bytes();
     let to = SocketAddr::new(route.to, port);
+    let deadline = Instant::now() + patience;
+    // Which of the two was cut short decides whether the other side may have acted on the call.
+    let late = |_| CallError::NotConnected(io::ErrorKind::TimedOut.into());
+    let connected = timeout_at(deadline, connect(to, route.from, route.transport));
+    let socket = connected.await.map_err(late)??;
     let exchange = async {
-        match route.transport {
-            Transport::Tcp => over_tcp(to, route.from, xid, &message).await,
-            Transport::Udp => over_udp(to, route.from, xid, &message, resend).await,
+        match socket {
+            Connected::Tcp(stream) => over_tcp(stream, xid, &message).await,
+            Connected::Udp(socket) => over_udp(socket, xid, &message, resend).await,
         }
     };
-    timeout(patience, exchange).await.unwrap_or(Err(CallError::Timeout(patience)))
+    timeout_at(deadline, exchange).await.unwrap_or(Err(CallError::Timeout(patience)))
+}
+
+enum Connected {
+    Tcp(TcpStream),
+    Udp(UdpSocket),
+}
+
+async fn connect(
+    to: SocketAddr,
+    from: IpAddr,
+    transport: Transport,
+) -> Result<Connected, CallError> {
+    let from = SocketAddr::new(from, 0);
+    let connecting = async {
+        Ok(match transport {
+            Transport::Tcp => {
+                let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+                // Else a port is taken for good here, for all destinations, by every call that
+                // ended in the last minute.
+                setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+                socket.bind(from)?;
+                Connected::Tcp(socket.connect(to).await?)
+            }
+            Transport::Udp => {
+                let socket = UdpSocket::bind(from).await?;
+                socket.connect(to).await?;
+                Connected::Udp(socket)
+            }
+        })
+    };
+    connecting.await.map_err(CallError::NotConnected)
 }
 
 async fn over_udp(
-    to: SocketAddr,
-    from: IpAddr,
+    socket: UdpSocket,
     xid: u32,
     message: &[u8],
     resend: Resend,
 ) -> Result<Bytes, CallError> {
-    let socket =
-        UdpSocket::bind(SocketAddr::new(from, 0)).await.map_err(CallError::NotConnected)?;
-    socket.connect(to).await.map_err(CallError::NotConnected)?;
     let mut buffer = vec![0; REPLY_BYTES_MAX];
     let mut wait = RESEND;
-    socket.send(message).await?;
+    socket.send(message).await.map_err(CallError::NotConnected)?;
     let mut deadline = Instant::now() + wait;
+    let mut sent = 1;
     loop {
         match timeout_at(deadline, socket.recv(&mut buffer)).await {
-            Ok(received) => {
-                if let Some(results) = results_of(&buffer[..received?], xid) {
+            Ok(Ok(length)) => {
+                if let Some(results) = results_of(&buffer[..length], xid) {
                     return results;
                 }
             }
+            // The one datagram came back from a closed port.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused && sent == 1 => {
+                return Err(CallError::NotConnected(error));
+            }
+            Ok(Err(error)) => return Err(error.into()),
             Err(_) => {
                 wait *= 2;
                 deadline = Instant::now() + wait;
                 if resend == Resend::UntilAnswered {
                     socket.send(message).await?;
+                    sent += 1;
                 }
             }
         }
     }
 }
 
-async fn over_tcp(
-    to: SocketAddr,
-    from: IpAddr,
-    xid: u32,
-    message: &[u8],
-) -> Result<Bytes, CallError> {
-    let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.bind(SocketAddr::new(from, 0)).map_err(CallError::NotConnected)?;
-    let mut stream = socket.connect(to).await.map_err(CallError::NotConnected)?;
+async fn over_tcp(mut stream: TcpStream, xid: u32, message: &[u8]) -> Result<Bytes, CallError> {
     let record = [&mark(message.len())[..], message].concat();
     stream.write_all(&record).await?;
     let mut assembler = Assembler::new(REPLY_BYTES_MAX);
@@ -212,4 +244,36 @@ pub async fn find_port(
         text.and_then(portmap::parse_universal_address).map(|address| address.port())
     };
     port.filter(|port| *port != 0).ok_or(CallError::NotRegistered(program))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    const NULL: Procedure = Procedure { program: 100_021, version: 4, number: 0 };
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    async fn fails(transport: Transport, port: u16) -> CallError {
+        let route = Route { to: HERE, from: HERE, transport };
+        let patience = Duration::from_millis(300);
+        call(route, port, NULL, &[], Resend::Never, patience).await.expect_err("no answer")
+    }
+
+    #[tokio::test]
+    async fn what_never_arrived_is_told_from_what_was_not_answered() {
+        let silent = std::net::UdpSocket::bind((HERE, 0)).expect("a socket");
+        let port = silent.local_addr().expect("its address").port();
+        assert!(matches!(fails(Transport::Udp, port).await, CallError::Timeout(_)));
+        drop(silent);
+        assert!(matches!(fails(Transport::Udp, port).await, CallError::NotConnected(_)));
+
+        let listener = TcpSocket::new_v4().expect("a socket");
+        listener.bind((HERE, 0).into()).expect("bound");
+        let listener = listener.listen(0).expect("a listener");
+        let port = listener.local_addr().expect("its address").port();
+        assert!(matches!(fails(Transport::Tcp, port).await, CallError::Timeout(_)));
+        // Nobody accepts, and that one has all the room: to the next the host is as if away.
+        assert!(matches!(fails(Transport::Tcp, port).await, CallError::NotConnected(_)));
+    }
 }

@@ -10,7 +10,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::config::{Config, Durability};
 use crate::exports::{Exports, ExportsError};
@@ -54,6 +54,9 @@ pub enum ServeError {
         "stopped because lock records cannot be written; nothing was granted that is not on record"
     )]
     RecordsFailed,
+    /// The lock service met a mistake of ours.
+    #[error("stopped because the lock service ended by a panic; what it granted is on record")]
+    Panicked,
 }
 
 fn addresses(all: &[SocketAddr]) -> String {
@@ -65,6 +68,7 @@ fn addresses(all: &[SocketAddr]) -> String {
 pub async fn run(config: Config) -> Result<(), ServeError> {
     let mut stop = Stop::new()?;
     local::prepare_process();
+    raise_descriptors();
     if !local::switches() {
         warn!("not root: every caller acts as the user who started this server");
     }
@@ -91,13 +95,20 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     listener.serve(sockets);
     let background = CancellationToken::new();
     tokio::spawn(lockd::call_back(lockd.clone(), granted, background.clone()));
-    let registration = Registration::start(config.rpcbind, &bound).await?;
-    tokio::spawn(statd::notify_clients(lockd.clone(), identity.nsm_state, background.clone()));
-    announce(&bound);
-
-    let died = stop.wait(&failed).await;
-    let _ = sd_notify::notify(&[NotifyState::Stopping]);
-    registration.stop().await;
+    tokio::spawn(lockd::forget_idle(lockd.clone(), lockd::LOOK, lockd::IDLE, background.clone()));
+    let registered = match Registration::start(config.rpcbind, &bound).await {
+        Ok(registration) => {
+            let (lockd, state) = (lockd.clone(), identity.nsm_state);
+            tokio::spawn(statd::notify_clients(lockd, state, background.clone()));
+            announce(&bound);
+            stop.wait(&failed).await;
+            let _ = sd_notify::notify(&[NotifyState::Stopping]);
+            registration.stop().await;
+            Ok(())
+        }
+        // Some may have been served by now: it stops as any other.
+        Err(error) => Err(error),
+    };
     if !listener.stop(STOP_PATIENCE).await {
         warn!("some requests were not answered within {} s", STOP_PATIENCE.as_secs());
     }
@@ -105,11 +116,26 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     lockd.stop();
     let joined = tokio::task::spawn_blocking(move || thread.join()).await;
     if !matches!(joined, Ok(Ok(()))) {
-        error!("the lock service ended by a panic");
+        return Err(ServeError::Panicked);
+    }
+    // It may have failed on the way out too.
+    if failed.is_cancelled() {
+        return Err(ServeError::RecordsFailed);
     }
     store.flush()?;
+    registered?;
     info!("stopped");
-    if died { Err(ServeError::RecordsFailed) } else { Ok(()) }
+    Ok(())
+}
+
+/// Takes as many descriptors as the system permits: the common 1024 are fewer than the listener
+/// alone may open, and the store fails where it gets none.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        warn!(%error, "cannot raise the limit of open files");
+    }
 }
 
 fn programs(
@@ -162,13 +188,12 @@ impl Stop {
         })
     }
 
-    /// Returns whether it was the lock service that failed.
-    async fn wait(&mut self, failed: &CancellationToken) -> bool {
+    /// Returns when the server is to end, or where the lock service has.
+    async fn wait(&mut self, failed: &CancellationToken) {
         tokio::select! {
             _ = self.terminate.recv() => info!("SIGTERM: stopping"),
             _ = self.interrupt.recv() => info!("SIGINT: stopping"),
-            () = failed.cancelled() => return true,
+            () = failed.cancelled() => {}
         }
-        false
     }
 }

@@ -1,7 +1,7 @@
 //! NSM: hears which clients restarted, and tells clients that this server did (XNFS ch. 11).
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cleat_lock::Input;
@@ -144,7 +144,9 @@ async fn act(action: Action, lockd: &Lockd, ends: &mpsc::UnboundedSender<Event>)
 }
 
 async fn tell(route: Route, arguments: Bytes, patience: Duration) -> Result<(), CallError> {
+    let start = Instant::now();
     let port = rpc_client::find_port(route, PROGRAM, VERSION, patience).await?;
+    let patience = patience.saturating_sub(start.elapsed());
     let procedure = Procedure { program: PROGRAM, version: VERSION, number: procedure::NOTIFY };
     let resend = Resend::UntilAnswered;
     rpc_client::call(route, port, procedure, &arguments, resend, patience).await.map(drop)

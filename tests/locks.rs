@@ -5,9 +5,8 @@ mod harness;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use cleat_nlm::nsm::{StateChange, procedure as nsm};
 use cleat_nlm::wire::Stat;
-use harness::{Client, EXCLUSIVE, NSM, RECLAIM, SHARED, Site, WAIT, until};
+use harness::{Client, EXCLUSIVE, RECLAIM, SHARED, Server, Site, WAIT, until};
 
 const SOON: Duration = Duration::from_secs(5);
 const A: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -53,7 +52,7 @@ fn hard_links_and_two_exports_of_one_tree_are_one_file() {
 fn what_may_not_be_locked_is_refused_with_its_reason() {
     let site = Site::new();
     let read_only = format!("{}:ro", site.export.display());
-    let server = harness::Server::start(site.path(), &["--export", &read_only]);
+    let server = Server::start(site.path(), &["--export", &read_only]);
     let mut a = Client::connect(&server, "a");
     let root = a.mount(&site.export).expect("mounted");
     let file = a.lookup(&root, "file").expect("found");
@@ -78,6 +77,64 @@ fn a_file_that_nobody_may_read_cannot_be_locked_by_them() {
     a.as_user(12345, 12345);
     let expected = if rustix::process::geteuid().is_root() { Stat::Failed } else { Stat::Granted };
     assert_eq!(a.lock(&file, 1, (0, 1), SHARED), expected);
+}
+
+/// A handle is no ticket: each lock request is judged by the rules, as the mount was.
+#[test]
+fn a_handle_helps_nobody_whom_the_rules_keep_out() {
+    let site = Site::new();
+    let config = site.path().join("c.toml");
+    let rules = r#""127.0.0.2" = "rw", "127.0.0.3" = "ro", "127.0.0.4" = "rw,secure""#;
+    let path = site.export.display();
+    std::fs::write(&config, format!("[[export]]\npath = \"{path}\"\nclients = {{ {rules} }}\n"))
+        .expect("written");
+    let server = Server::start(site.path(), &["--config", config.to_str().expect("text")]);
+    let from = |last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
+    let mut a = Client::connect_from(&server, "a", A);
+    let file = a.file(&site);
+    assert_eq!(a.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+    let mut reader = Client::connect_from(&server, "b", B);
+    assert_eq!(reader.lock(&file, 1, (1, 1), EXCLUSIVE), Stat::ReadOnly);
+    assert_eq!(reader.lock(&file, 1, (1, 1), SHARED), Stat::Granted);
+    let mut strangers = vec![
+        Client::connect_from(&server, "a", from(5)),
+        Client::over_udp(server.address, "a", from(5)),
+        Client::connect_from(&server, "c", from(4)),
+    ];
+    for stranger in &mut strangers {
+        assert_eq!(stranger.mount(&site.export), Err(13), "MNT3ERR_ACCES");
+        assert_eq!(stranger.lock(&file, 1, (5, 1), SHARED), Stat::Failed);
+        assert_eq!(stranger.test(&file, 1, (0, 1), true), Ok(Stat::Failed));
+        assert_eq!(stranger.cancel(&file, 1, (0, 1), true), Stat::Failed);
+        assert_eq!(stranger.unlock(&file, 1, (0, 1)), Stat::Failed);
+    }
+    assert_eq!(a.test(&file, 2, (0, 1), true), Err((1, 0, 1)));
+    if rustix::process::geteuid().is_root() {
+        let mut secure = Client::connect_at(server.address, "c", (from(4), 897).into());
+        assert_eq!(secure.lock(&file, 1, (5, 1), SHARED), Stat::Granted);
+    }
+}
+
+#[test]
+fn what_old_clients_ask_over_udp_is_answered_from_the_address_they_ask() {
+    let site = Site::new();
+    let server = site.serve();
+    for last in [1, 20] {
+        let address = IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
+        let address = (address, server.address.port()).into();
+        let mut a = Client::over_udp(address, "a", A);
+        let root = a.mount(&site.export).expect("mounted");
+        // NFS itself is TCP's.
+        let mut tcp = Client::connect_from(&server, "a", A);
+        let file = tcp.lookup(&root, "file").expect("found");
+        assert_eq!(a.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+        // A datagram that was answered and comes again gets the same answer.
+        assert_eq!(a.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+        assert_eq!(tcp.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Denied, "another transport");
+        a.notify("a", 3);
+        assert_eq!(tcp.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+        tcp.notify("a", 5);
+    }
 }
 
 #[test]
@@ -163,16 +220,12 @@ fn a_client_that_restarted_loses_what_it_held_and_nobody_else_does() {
     let file = a.file(&site);
     assert_eq!(a.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted);
     assert_eq!(b.lock(&file, 1, (10, 10), EXCLUSIVE), Stat::Granted);
-    let notify = |client: &mut Client, name: &str| {
-        let change = StateChange { mon_name: name.as_bytes(), state: 3 };
-        client.call(NSM, nsm::NOTIFY, &|writer| writer.put(&change)).expect("an answer");
-    };
     // From another address, the name alone proves nothing.
-    notify(&mut b, "a");
+    b.notify("a", 3);
     assert_eq!(b.test(&file, 9, (0, 10), true), Err((1, 0, 10)));
     // That was b's own restart, though.
     assert_eq!(a.lock(&file, 2, (10, 10), EXCLUSIVE), Stat::Granted);
-    notify(&mut a, "a");
+    a.notify("a", 3);
     assert_eq!(b.lock(&file, 2, (0, 20), EXCLUSIVE), Stat::Granted);
 }
 

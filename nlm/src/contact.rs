@@ -102,6 +102,17 @@ impl Contact {
         true
     }
 
+    /// Adds what another contact of this client has, as if it had used that before.
+    pub fn join(&mut self, other: &Self) {
+        let known =
+            |one: &Server, s: &Server| (one.address, one.transport) == (s.address, s.transport);
+        let mut servers = other.servers.clone();
+        servers.retain(|one| !self.servers.iter().any(|s| known(one, s)));
+        servers.append(&mut self.servers);
+        let surplus = servers.len().saturating_sub(SERVER_ADDRESSES_MAX);
+        self.servers = servers.split_off(surplus);
+    }
+
     /// The contact as bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -252,10 +252,12 @@ impl Sender {
         self.routes.values().filter_map(Line::deadline_ms).min()
     }
 
-    /// Whether nothing is to be told and no call is under way.
+    /// Whether nothing is to be told and no action is under way: then the sender may be dropped.
+    /// One dropped earlier would ask again for a port that is being asked for, and so without end
+    /// where grants come and go.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.is_empty() && self.routes.is_empty()
     }
 
     fn grant(&mut self, now_ms: u64, waiter: WaiterId, waiting: Waiting, told: bool) {

@@ -39,7 +39,7 @@ pub struct Call<'a> {
     pub file: FileId,
     /// The export it lies in.
     pub share_name: Arc<str>,
-    /// How to reach the client after a restart: [`crate::contact::contact_bytes`].
+    /// How to reach the client after a restart, for a LOCK: a [`crate::contact::Contact`].
     pub contact: Arc<[u8]>,
     /// The core's clock.
     pub now_ms: u64,
@@ -60,6 +60,10 @@ pub enum Refusal {
     TooBig,
     /// The request cannot be recorded: the store failed, or the server is about to stop.
     NotRecorded,
+    /// The same of an UNLOCK, which must not be lost.
+    UnlockNotRecorded,
+    /// Its client is one too many.
+    TooManyClients,
     /// The file system failed.
     Failed,
 }

@@ -37,7 +37,10 @@ pub const fn refusal_stat(refusal: Refusal) -> Stat {
         Refusal::StaleHandle => Stat::StaleHandle,
         Refusal::ReadOnly => Stat::ReadOnly,
         Refusal::TooBig => Stat::TooBig,
-        Refusal::NotRecorded => Stat::DeniedNolocks,
+        Refusal::NotRecorded | Refusal::TooManyClients => Stat::DeniedNolocks,
+        // Linux and FreeBSD take any other refusal of an UNLOCK for its end, and the lock would
+        // stay; after this one they ask again in 5 s, and then another instance of us.
+        Refusal::UnlockNotRecorded => Stat::DeniedGracePeriod,
         // Not NLM4_DENIED: a caller of fcntl(2) would see EAGAIN and try for ever. NLM4_FAILED
         // becomes ENOLCK.
         Refusal::Access | Refusal::NotLockable | Refusal::Failed => Stat::Failed,
@@ -142,7 +145,8 @@ pub const fn cancel_res<'a>(cookie: &'a [u8], outcome: &Outcome) -> Res<'a> {
 /// Permitted status codes:
 /// - NLM4_GRANTED: the owner holds nothing in the range, whether it did before or not.
 /// - NLM4_DENIED_NOLOCKS: one lock would become two, and there is no room for the second.
-/// - NLM4_DENIED_GRACE_PERIOD: never answered: unlocking is served in the grace period.
+/// - NLM4_DENIED_GRACE_PERIOD: the server is about to stop and could not record it: ask again.
+///   Never because of a grace period: unlocking is served in it.
 /// - NLM4_STALE_FH, NLM4_FBIG, NLM4_FAILED: as for LOCK.
 #[must_use]
 pub const fn unlock_res<'a>(cookie: &'a [u8], outcome: &Outcome) -> Res<'a> {

@@ -115,6 +115,20 @@ fn a_granted_reply_acknowledges() {
 }
 
 #[test]
+fn a_sender_is_kept_while_a_port_is_asked_for() {
+    let mut lab = Lab::default();
+    assert_eq!(lab.grant(0, 1, 1, Transport::Tcp), [Action::AskPort { route: tcp() }]);
+    for waiter in 1..100 {
+        lab.step(0, Event::Over { waiter: WaiterId(waiter) });
+        assert!(!lab.sender.is_idle());
+        assert_eq!(lab.grant(0, waiter + 1, 1, Transport::Tcp), [], "asked once");
+    }
+    lab.step(0, Event::Over { waiter: WaiterId(100) });
+    assert_eq!(lab.port(5, tcp(), Some(PORT)), []);
+    assert!(lab.sender.is_idle());
+}
+
+#[test]
 fn a_denied_first_call_rolls_the_grant_back() {
     for stat in [Stat::Denied, Stat::DeniedNolocks, Stat::Failed] {
         let mut lab = Lab::calling(Transport::Tcp);

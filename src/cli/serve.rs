@@ -70,7 +70,12 @@ impl Serve {
         start_log(&config.log);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let ended = match runtime {
-            Ok(runtime) => runtime.block_on(server::run(config)).map_err(|error| error.to_string()),
+            Ok(runtime) => {
+                let ended = runtime.block_on(server::run(config));
+                // What is left hangs, on a disk that is gone say, and would hold us for ever.
+                runtime.shutdown_background();
+                ended.map_err(|error| error.to_string())
+            }
             Err(error) => Err(format!("cannot start threads: {error}")),
         };
         match ended {

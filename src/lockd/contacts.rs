@@ -2,25 +2,45 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cleat_lock::{ClientRecord, Record, RecordKey, RecordOp};
 use cleat_nlm::nsm::{self, Ignored, StateChange};
 use cleat_nlm::{Contact, Origin};
 use tracing::warn;
 
-/// The most client addresses that are kept in mind; the core's own limit on clients is the same.
-pub const CLIENTS_MAX: usize = 100_000;
-
-/// The most names that one address is known to call itself; more are not told of a restart
-/// through a second address of ours.
+/// The most names that one address may call itself, a gateway's say; a LOCK under one more is
+/// refused, so that no host fills the core's table of clients for all others.
 pub const CALLER_NAMES_MAX: usize = 1024;
 
-/// All clients on record, and those whose first request is still on its way there: two first
-/// requests of one client, through two addresses of ours, must not overwrite each other.
+/// All clients on record, and those whose first LOCK is still on its way there: two first LOCKs of
+/// one client, through two addresses of ours, must not overwrite each other.
 #[derive(Debug, Default)]
 pub struct Contacts {
-    by_address: Mutex<HashMap<IpAddr, Vec<Contact>>>,
+    by_address: Mutex<HashMap<IpAddr, Vec<Known>>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    contact: Contact,
+    on_record: bool,
+    /// LOCKs under way that carry this contact.
+    locking: usize,
+}
+
+/// A LOCK under way: what it records of its client is kept in mind for as long.
+#[derive(Debug)]
+pub struct Locking<'a> {
+    contacts: &'a Contacts,
+    origin: &'a Origin,
+    /// The contact to record with the LOCK: all that is known of its client.
+    pub bytes: Arc<[u8]>,
+}
+
+impl Drop for Locking<'_> {
+    fn drop(&mut self) {
+        self.contacts.end(self.origin);
+    }
 }
 
 impl Contacts {
@@ -43,7 +63,11 @@ impl Contacts {
             RecordOp::Delete(RecordKey::Client { client_id }) => {
                 self.with(|all| {
                     for there in all.values_mut() {
-                        there.retain(|contact| contact.client_id() != **client_id);
+                        let gone = |known: &Known| known.contact.client_id() == **client_id;
+                        there.iter_mut().filter(|known| gone(known)).for_each(|known| {
+                            known.on_record = false;
+                        });
+                        there.retain(Known::is_needed);
                     }
                     all.retain(|_, there| !there.is_empty());
                 });
@@ -62,31 +86,52 @@ impl Contacts {
         };
         self.with(|all| {
             let there = all.entry(contact.client).or_default();
-            there.retain(|known| known.caller_name != contact.caller_name);
-            there.push(contact);
+            match there.iter_mut().find(|known| known.contact.caller_name == contact.caller_name) {
+                // A LOCK under way may have brought an address that this record is too old for.
+                Some(known) => {
+                    known.contact.join(&contact);
+                    known.on_record = true;
+                }
+                None => there.push(Known { contact, on_record: true, locking: 0 }),
+            }
         });
     }
 
-    /// The contact to record with a request from `origin`: all that is known of its client.
+    /// Begins a LOCK from `origin`, or refuses it where so many names are known at its address
+    /// that this is no host's doing.
     #[must_use]
-    pub fn bytes_for(&self, origin: &Origin) -> Vec<u8> {
+    pub fn begin<'a>(&'a self, origin: &'a Origin) -> Option<Locking<'a>> {
+        let bytes = self.with(|all| {
+            let there = all.entry(origin.client()).or_default();
+            let named = |known: &&mut Known| known.contact.caller_name == origin.caller_name();
+            if let Some(known) = there.iter_mut().find(named) {
+                known.locking += 1;
+                known.contact.merge(origin);
+                return Some(known.contact.to_bytes());
+            }
+            if there.len() >= CALLER_NAMES_MAX {
+                return None;
+            }
+            let contact = Contact::new(origin);
+            let bytes = contact.to_bytes();
+            there.push(Known { contact, on_record: false, locking: 1 });
+            Some(bytes)
+        })?;
+        Some(Locking { contacts: self, origin, bytes: bytes.into() })
+    }
+
+    fn end(&self, origin: &Origin) {
         self.with(|all| {
-            let mut contact = Contact::new(origin);
-            if all.len() >= CLIENTS_MAX && !all.contains_key(&contact.client) {
-                return contact.to_bytes();
+            let Some(there) = all.get_mut(&origin.client()) else { return };
+            let named = |known: &&mut Known| known.contact.caller_name == origin.caller_name();
+            if let Some(known) = there.iter_mut().find(named) {
+                known.locking = known.locking.saturating_sub(1);
             }
-            let there = all.entry(contact.client).or_default();
-            let room = there.len() < CALLER_NAMES_MAX;
-            match there.iter_mut().find(|known| known.caller_name == contact.caller_name) {
-                Some(known) => {
-                    known.merge(origin);
-                    contact = known.clone();
-                }
-                None if room => there.push(contact.clone()),
-                None => {}
+            there.retain(Known::is_needed);
+            if there.is_empty() {
+                all.remove(&origin.client());
             }
-            contact.to_bytes()
-        })
+        });
     }
 
     /// The clients that an SM_NOTIFY from `source` speaks of.
@@ -97,19 +142,89 @@ impl Contacts {
     ) -> Result<Vec<String>, Ignored> {
         self.with(|all| {
             let there = all.get(&source.to_canonical()).map(Vec::as_slice).unwrap_or_default();
+            let there = there.iter().map(|known| &known.contact);
             let restarted = nsm::restarted(source, change, there)?;
             Ok(restarted.into_iter().map(Contact::client_id).collect())
         })
     }
 
-    /// Every contact.
+    /// Every contact on record.
     #[must_use]
     pub fn all(&self) -> Vec<Contact> {
-        self.with(|all| all.values().flatten().cloned().collect())
+        let on_record = |known: &&Known| known.on_record;
+        self.with(|all| {
+            all.values().flatten().filter(on_record).map(|known| known.contact.clone()).collect()
+        })
     }
 
     /// The map is whole between any two uses, so a panic elsewhere leaves it usable.
-    fn with<T>(&self, work: impl FnOnce(&mut HashMap<IpAddr, Vec<Contact>>) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut HashMap<IpAddr, Vec<Known>>) -> T) -> T {
         work(&mut self.by_address.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Known {
+    fn is_needed(&self) -> bool {
+        self.on_record || self.locking > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cleat_nlm::Transport;
+
+    fn origin(name: &str, server: u8) -> Origin {
+        Origin::new(
+            name.as_bytes(),
+            [10, 0, 0, 2].into(),
+            [10, 0, 1, server].into(),
+            Transport::Tcp,
+        )
+    }
+
+    /// The commit of a LOCK.
+    fn commit(contacts: &Contacts, origin: &Origin, bytes: &Arc<[u8]>) {
+        contacts.apply(&RecordOp::Put(Record::Client(ClientRecord {
+            client_id: origin.client_id().into(),
+            incarnation: 1,
+            contact: Arc::clone(bytes),
+            since_ms: 0,
+        })));
+    }
+
+    #[test]
+    fn first_locks_through_two_addresses_do_not_overwrite_each_other() {
+        let (contacts, one, two) = (Contacts::default(), origin("a", 1), origin("a", 2));
+        let first = contacts.begin(&one).expect("room");
+        let second = contacts.begin(&two).expect("room");
+        commit(&contacts, &one, &first.bytes);
+        let third = contacts.begin(&one).expect("room");
+        commit(&contacts, &two, &second.bytes);
+        commit(&contacts, &one, &third.bytes);
+        let recorded = Contact::from_bytes(&third.bytes).expect("a contact");
+        assert_eq!(recorded.servers.len(), 2);
+        drop((first, second, third));
+        assert_eq!(contacts.all(), [recorded]);
+    }
+
+    #[test]
+    fn a_lock_that_was_refused_leaves_no_client_behind() {
+        let (contacts, origin) = (Contacts::default(), origin("a", 1));
+        let (first, second) = (contacts.begin(&origin), contacts.begin(&origin));
+        drop(first);
+        assert_eq!(contacts.with(|all| all.len()), 1);
+        drop(second);
+        assert_eq!(contacts.with(|all| all.len()), 0);
+    }
+
+    #[test]
+    fn one_address_has_so_many_names_and_no_more() {
+        let contacts = Contacts::default();
+        let names: Vec<_> = (0..=CALLER_NAMES_MAX).map(|n| origin(&n.to_string(), 1)).collect();
+        let mut begun: Vec<_> = names.iter().map(|name| contacts.begin(name)).collect();
+        assert!(begun.pop().is_some_and(|last| last.is_none()));
+        assert!(begun.iter().all(Option::is_some));
+        assert!(contacts.begin(&names[0]).is_some(), "who is known goes on");
     }
 }

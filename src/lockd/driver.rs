@@ -95,8 +95,8 @@ pub type Thread = JoinHandle<()>;
 
 impl Lockd {
     /// Restores the core from the store's records and starts its thread. `failed` is cancelled
-    /// where the store no longer takes records: the table in memory is then ahead of the disk,
-    /// and the process must end rather than answer from it.
+    /// where the store no longer takes records, the table in memory being then ahead of the disk,
+    /// or where the thread panics: the process must end rather than answer without them.
     pub fn start(
         store: Arc<Store>,
         records: Vec<Record>,
@@ -183,6 +183,17 @@ impl Lockd {
     }
 }
 
+/// Tells the server that the core's thread ended by a panic: nothing answers for locks any more.
+struct Alarm(CancellationToken);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.cancel();
+        }
+    }
+}
+
 struct Driver {
     core: Core,
     store: Arc<Store>,
@@ -200,6 +211,7 @@ struct Driver {
 
 impl Driver {
     fn run(mut self) {
+        let _alarm = Alarm(self.failed.clone());
         // What the restored table already calls for: a window to open, waiters whose turn it is.
         self.step(Input::Tick);
         self.restoring = true;

@@ -3,11 +3,13 @@
 mod contacts;
 mod driver;
 mod granted;
+mod idle;
 mod program;
 
 pub use contacts::Contacts;
 pub use driver::{Event, Lockd, Settings, Thread};
 pub use granted::call_back;
+pub use idle::{IDLE, LOOK, forget_idle};
 pub use program::Nlm;
 
 /// How NLM names a transport of the listener.

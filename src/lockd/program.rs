@@ -77,6 +77,9 @@ impl Nlm {
                 let make = |c: &procedures::Call<'_>| procedures::unlock(&args, c);
                 match self.ask(&call, &args.lock, Want::Release, make).await {
                     Ok(outcome) => results.put(&v4::unlock_res(args.cookie, &outcome)),
+                    Err(Refusal::NotRecorded) => {
+                        results.put(&v4::refused(args.cookie, Refusal::UnlockNotRecorded));
+                    }
                     Err(refusal) => results.put(&v4::refused(args.cookie, refusal)),
                 }
             }
@@ -85,7 +88,8 @@ impl Nlm {
                 let args: Notify<'_> = arguments(&call)?;
                 let client = call.peer.ip();
                 let (token, _) = self.lockd.ticket();
-                self.lockd.ask(procedures::free_all(&args, client, token)).await;
+                let freed = self.lockd.ask(procedures::free_all(&args, client, token)).await;
+                freed.ok_or(Fault::SystemError)?;
             }
             _ => return Err(Fault::ProcedureUnavailable),
         }
@@ -102,6 +106,13 @@ impl Nlm {
     ) -> Result<Outcome, Refusal> {
         let Found { file, share_name } = self.find(call, lock.fh, want).await?;
         let origin = origin(call, lock.caller_name);
+        // Only who asks for a lock becomes a client.
+        let locking = match call.header.procedure {
+            procedure::LOCK => {
+                Some(self.lockd.contacts().begin(&origin).ok_or(Refusal::TooManyClients)?)
+            }
+            _ => None,
+        };
         let (token, id) = self.lockd.ticket();
         let request = procedures::Call {
             token,
@@ -110,7 +121,7 @@ impl Nlm {
             version: call.header.version,
             file,
             share_name,
-            contact: self.lockd.contacts().bytes_for(&origin).into(),
+            contact: locking.as_ref().map_or_else(Arc::default, |locking| locking.bytes.clone()),
             now_ms: self.lockd.now_ms(),
         };
         self.lockd.ask(make(&request)?).await.ok_or(Refusal::NotRecorded)

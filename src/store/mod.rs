@@ -165,7 +165,10 @@ fn options(create: bool) -> Options {
     options.create_missing_column_families(create);
     // What the tail lacks after a power cut was never synced; anything else missing is damage.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-    options.set_log_level(LogLevel::Warn);
+    // Its log is a file beside the data. On a full disk the second line that it cannot write ends
+    // the process by an assertion, where RocksDB was built with them as Debian's is (7.8,
+    // writable_file_writer.h), and such a disk gives it much to say. What fails is told to us.
+    options.set_log_level(LogLevel::Fatal);
     options.set_keep_log_file_num(2);
     options.set_max_background_jobs(2);
     options.set_max_total_wal_size(64 << 20);

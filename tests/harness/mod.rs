@@ -2,13 +2,16 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub mod host;
+
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use cleat_nlm::nsm::{StateChange, procedure as nsm};
 use cleat_nlm::wire::{
     CancelArgs, Lock, LockArgs, Res, Stat, TestArgs, TestReply, TestRes, UnlockArgs, procedure,
 };
@@ -21,6 +24,9 @@ pub const NFS: (u32, u32) = (100_003, 3);
 pub const MOUNT: (u32, u32) = (100_005, 3);
 pub const NLM: (u32, u32) = (cleat_nlm::wire::PROGRAM, 4);
 pub const NSM: (u32, u32) = (cleat_nlm::nsm::PROGRAM, 1);
+
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Directories that outlive a server process: what it serves and what it remembers.
 pub struct Site {
@@ -62,13 +68,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `cleat serve` on a free port of loopback and waits until it is ready.
+    /// Starts `cleat serve` on a free port of IPv4 and waits until it is ready.
     pub fn start(home: &Path, more: &[&str]) -> Self {
+        Self::start_at(home, "0.0.0.0:0", more)
+    }
+
+    /// The same on given addresses; its clients go to the first of them.
+    pub fn start_at(home: &Path, listen: &str, more: &[&str]) -> Self {
         static LOGS: AtomicU32 = AtomicU32::new(0);
         let number = LOGS.fetch_add(1, Ordering::Relaxed);
         let log = home.join(format!("server-{number}.log"));
         let mut child = Command::new(env!("CARGO_BIN_EXE_cleat"))
-            .args(["serve", "--listen", "0.0.0.0:0", "--rpcbind", "off"])
+            .args(["serve", "--listen", listen, "--rpcbind", "off"])
             .arg("--state-dir")
             .arg(home.join("state"))
             .args(more)
@@ -86,7 +97,8 @@ impl Server {
             });
         // Somebody must read what else it prints.
         std::thread::spawn(move || lines.for_each(drop));
-        let bound: SocketAddr = ready["ready ".len()..].trim().parse().expect("an address");
+        let first = ready.split_ascii_whitespace().nth(1).expect("an address");
+        let bound: SocketAddr = first.parse().expect("an address");
         let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), bound.port());
         Self { child, address, log }
     }
@@ -95,6 +107,11 @@ impl Server {
     pub fn kill(mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("reaped");
+    }
+
+    /// How the process ended, which it does by itself.
+    pub fn ended(&mut self) -> ExitStatus {
+        self.child.wait().expect("reaped")
     }
 
     /// SIGTERM, and how the process ended.
@@ -130,8 +147,39 @@ pub struct Client {
     pub name: String,
     pub credential: Credential,
     pub state: i32,
-    stream: TcpStream,
+    pub cookie: Vec<u8>,
+    link: Link,
     xid: u32,
+}
+
+enum Link {
+    Tcp(TcpStream),
+    /// And the server's address.
+    Udp(UdpSocket, SocketAddr),
+}
+
+impl Link {
+    /// Sends one record and returns the next that comes.
+    fn exchange(&mut self, message: &[u8]) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::Tcp(stream) => {
+                stream.write_all(&[&mark(message.len())[..], message].concat())?;
+                let mut header = [0; 4];
+                stream.read_exact(&mut header)?;
+                let mut record = vec![0; (u32::from_be_bytes(header) & 0x7fff_ffff) as usize];
+                stream.read_exact(&mut record)?;
+                Ok(record)
+            }
+            Self::Udp(socket, server) => {
+                socket.send_to(message, *server)?;
+                let mut record = vec![0; 65_536];
+                let (length, from) = socket.recv_from(&mut record)?;
+                assert_eq!(from, *server, "an answer comes from the address that was called");
+                record.truncate(length);
+                Ok(record)
+            }
+        }
+    }
 }
 
 impl Client {
@@ -141,14 +189,37 @@ impl Client {
     }
 
     pub fn connect_from(server: &Server, name: &str, from: IpAddr) -> Self {
+        Self::connect_to(server.address, name, from)
+    }
+
+    /// Connects to any address of the server, from any address of loopback.
+    pub fn connect_to(server: SocketAddr, name: &str, from: IpAddr) -> Self {
+        Self::connect_at(server, name, SocketAddr::new(from, 0))
+    }
+
+    /// The same from a port of the client's choice.
+    pub fn connect_at(server: SocketAddr, name: &str, from: SocketAddr) -> Self {
         use socket2::{Domain, Socket, Type};
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        socket.bind(&SocketAddr::new(from, 0).into()).expect("bound");
-        socket.connect(&server.address.into()).expect("connected");
+        let socket = Socket::new(Domain::for_address(server), Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        socket.bind(&from.into()).expect("bound");
+        socket.connect(&server.into()).expect("connected");
         let stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Self::new(Link::Tcp(stream), name)
+    }
+
+    /// Speaks over UDP to any address of the server, from any address of loopback.
+    pub fn over_udp(server: SocketAddr, name: &str, from: IpAddr) -> Self {
+        let socket = UdpSocket::bind(SocketAddr::new(from, 0)).expect("bound");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Self::new(Link::Udp(socket, server), name)
+    }
+
+    fn new(link: Link, name: &str) -> Self {
         let sys = AuthSys { machine_name: name.into(), ..AuthSys::default() };
-        Self { name: name.into(), credential: Credential::Sys(sys), state: 1, stream, xid: 0 }
+        let (name, credential) = (name.into(), Credential::Sys(sys));
+        Self { name, credential, state: 1, cookie: b"cookie".to_vec(), link, xid: 0 }
     }
 
     /// Acts as this user from now on.
@@ -165,20 +236,25 @@ impl Client {
         procedure: u32,
         arguments: &dyn Fn(&mut Writer),
     ) -> Result<Vec<u8>, ReplyError> {
+        self.try_call((program, version), procedure, arguments).expect("a reply")
+    }
+
+    /// The same where the server may be gone.
+    pub fn try_call(
+        &mut self,
+        (program, version): (u32, u32),
+        procedure: u32,
+        arguments: &dyn Fn(&mut Writer),
+    ) -> std::io::Result<Result<Vec<u8>, ReplyError>> {
         self.xid += 1;
         let (xid, credential) = (self.xid, self.credential.clone());
         let mut message = Writer::new();
         CallHeader { xid, program, version, procedure, credential }.encode(&mut message);
         arguments(&mut message);
-        let message = message.into_bytes();
-        self.stream.write_all(&[&mark(message.len())[..], &message].concat()).expect("sent");
-        let mut header = [0; 4];
-        self.stream.read_exact(&mut header).expect("a reply");
-        let mut record = vec![0; (u32::from_be_bytes(header) & 0x7fff_ffff) as usize];
-        self.stream.read_exact(&mut record).expect("a reply");
+        let record = self.link.exchange(&message.into_bytes())?;
         let (replied, results) = decode_reply(&record).expect("a reply");
         assert_eq!(replied, xid);
-        results.map(|reader| reader.rest().to_vec())
+        Ok(results.map(|reader| reader.rest().to_vec()))
     }
 
     fn nlm<A: Encode>(&mut self, procedure: u32, arguments: &A) -> Vec<u8> {
@@ -216,30 +292,50 @@ impl Client {
         self.lookup(&root, "file").expect("found")
     }
 
-    pub fn alock<'a>(&'a self, fh: &'a [u8], svid: u32, offset: u64, length: u64) -> Lock<'a> {
-        Lock { caller_name: self.name.as_bytes(), fh, oh: b"owner", svid, offset, length }
+    pub fn lock(&mut self, fh: &[u8], svid: u32, range: (u64, u64), how: How) -> Stat {
+        self.try_lock(fh, svid, range, how).expect("a reply")
     }
 
-    pub fn lock(&mut self, fh: &[u8], svid: u32, range: (u64, u64), how: How) -> Stat {
-        let name = self.name.clone();
+    /// LOCK where the server may be gone.
+    pub fn try_lock(
+        &mut self,
+        fh: &[u8],
+        svid: u32,
+        range: (u64, u64),
+        how: How,
+    ) -> std::io::Result<Stat> {
+        let (name, cookie) = (self.name.clone(), self.cookie.clone());
         let lock = alock(&name, fh, svid, range);
         let How { exclusive, block, reclaim } = how;
         let state = self.state;
-        let args = LockArgs { cookie: b"cookie", block, exclusive, lock, reclaim, state };
-        result(&self.nlm(procedure::LOCK, &args))
+        let args = LockArgs { cookie: &cookie, block, exclusive, lock, reclaim, state };
+        let results = self.try_call(NLM, procedure::LOCK, &|writer| writer.put(&args))?;
+        Ok(result(&results.expect("results"), &cookie))
     }
 
     pub fn unlock(&mut self, fh: &[u8], svid: u32, range: (u64, u64)) -> Stat {
+        self.try_unlock(fh, svid, range).expect("a reply")
+    }
+
+    /// UNLOCK where the server may be gone.
+    pub fn try_unlock(&mut self, fh: &[u8], svid: u32, range: (u64, u64)) -> std::io::Result<Stat> {
         let name = self.name.clone();
         let args = UnlockArgs { cookie: b"cookie", lock: alock(&name, fh, svid, range) };
-        result(&self.nlm(procedure::UNLOCK, &args))
+        let results = self.try_call(NLM, procedure::UNLOCK, &|writer| writer.put(&args))?;
+        Ok(result(&results.expect("results"), b"cookie"))
     }
 
     pub fn cancel(&mut self, fh: &[u8], svid: u32, range: (u64, u64), exclusive: bool) -> Stat {
         let name = self.name.clone();
         let lock = alock(&name, fh, svid, range);
         let args = CancelArgs { cookie: b"cookie", block: true, exclusive, lock };
-        result(&self.nlm(procedure::CANCEL, &args))
+        result(&self.nlm(procedure::CANCEL, &args), b"cookie")
+    }
+
+    /// SM_NOTIFY: says that it restarted, with this state.
+    pub fn notify(&mut self, name: &str, state: i32) {
+        let change = StateChange { mon_name: name.as_bytes(), state };
+        self.call(NSM, nsm::NOTIFY, &|writer| writer.put(&change)).expect("an answer");
     }
 
     /// TEST: who is in the way, by svid, offset and length; or the status.
@@ -266,9 +362,9 @@ fn alock<'a>(name: &'a str, fh: &'a [u8], svid: u32, (offset, length): (u64, u64
     Lock { caller_name: name.as_bytes(), fh, oh: b"owner", svid, offset, length }
 }
 
-fn result(results: &[u8]) -> Stat {
+fn result(results: &[u8], cookie: &[u8]) -> Stat {
     let result: Res<'_> = Reader::new(results).get().expect("a result");
-    assert_eq!(result.cookie, b"cookie");
+    assert_eq!(result.cookie, cookie);
     result.stat
 }
 

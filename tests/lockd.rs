@@ -1,0 +1,95 @@
+//! The lock service in a process with its test: what no client can bring about, or not soon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cleat::lockd::{Lockd, Settings, forget_idle};
+use cleat::store::Store;
+use cleat_lock::{FileId, Input, LockRequest, Mode, Outcome, Owner, Range};
+use cleat_nlm::{Origin, Transport};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+struct Lab {
+    lockd: Lockd,
+    failed: CancellationToken,
+    _directory: TempDir,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let directory = TempDir::new().expect("a directory");
+        let (store, records) = Store::open(directory.path()).expect("a store");
+        let settings = Settings { power: false, grace_ms: 1000, exact: true };
+        let (events, _) = mpsc::unbounded_channel();
+        let failed = CancellationToken::new();
+        let started = Lockd::start(Arc::new(store), records, settings, events, failed.clone());
+        Self { lockd: started.expect("a thread").0, failed, _directory: directory }
+    }
+
+    fn owner(name: &str) -> (Origin, Owner) {
+        let (client, server) = ([10, 0, 0, 2].into(), [10, 0, 0, 1].into());
+        let origin = Origin::new(name.as_bytes(), client, server, Transport::Tcp);
+        let owner = Owner {
+            owner_id: origin.owner_id(1).into(),
+            client_id: origin.client_id().into(),
+            share_name: "/srv".into(),
+            note: Arc::default(),
+        };
+        (origin, owner)
+    }
+
+    async fn lock(&self, name: &str) -> Option<Outcome> {
+        let (origin, owner) = Self::owner(name);
+        let (token, id) = self.lockd.ticket();
+        let locking = self.lockd.contacts().begin(&origin).expect("room");
+        let request = LockRequest {
+            token,
+            id,
+            owner,
+            file: FileId::new(name.as_bytes()),
+            range: Range::ALL,
+            mode: Mode::Exclusive,
+            wait: None,
+            reclaim: false,
+            incarnation: 1,
+            contact: locking.bytes.clone(),
+        };
+        self.lockd.ask(Input::Lock(request)).await
+    }
+
+    async fn unlock(&self, name: &str) -> Option<Outcome> {
+        let (_, owner) = Self::owner(name);
+        let (token, id) = self.lockd.ticket();
+        let file = FileId::new(name.as_bytes());
+        self.lockd.ask(Input::Unlock { token, id, owner, file, range: Range::ALL }).await
+    }
+}
+
+#[tokio::test]
+async fn a_lock_service_that_ends_by_a_panic_ends_the_server() {
+    let lab = Lab::new();
+    assert_eq!(lab.lockd.look(|_| panic!("for the test")).await, None::<()>);
+    let ended = tokio::time::timeout(Duration::from_secs(5), lab.failed.cancelled());
+    ended.await.expect("the server is told");
+    assert_eq!(lab.lock("a").await, None);
+}
+
+#[tokio::test]
+async fn clients_that_hold_nothing_are_forgotten_after_a_while() {
+    let lab = Lab::new();
+    for name in ["holder", "idle"] {
+        assert_eq!(lab.lock(name).await, Some(Outcome::Granted));
+    }
+    assert_eq!(lab.unlock("idle").await, Some(Outcome::Done));
+    let (every, stop) = (Duration::from_millis(5), CancellationToken::new());
+    let forget = |idle| forget_idle(lab.lockd.clone(), every, idle, stop.clone());
+    let _ = tokio::time::timeout(20 * every, forget(Duration::from_secs(60))).await;
+    assert_eq!(lab.lockd.contacts().all().len(), 2);
+    let _ = tokio::time::timeout(20 * every, forget(every)).await;
+    let left: Vec<_> = lab.lockd.contacts().all().into_iter().map(|c| c.caller_name).collect();
+    assert_eq!(left, [b"holder"]);
+    assert_eq!(lab.lock("idle").await, Some(Outcome::Granted));
+    assert_eq!(lab.lockd.contacts().all().len(), 2);
+}

@@ -1,0 +1,112 @@
+//! SM_NOTIFY from end to end: a restarted server tells fake client hosts. Each test has a network
+//! of its own, so it needs root.
+
+mod harness;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use cleat_nlm::wire::Stat;
+use harness::host::{Host, Notified, own_network};
+use harness::{Client, EXCLUSIVE, RECLAIM, Server, Site};
+
+const SOON: Duration = Duration::from_secs(3);
+const A: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
+const B: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 4));
+const SILENT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 5));
+/// The addresses of the server that clients mounted.
+const SERVER: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(127, 0, 0, 10)), IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11))];
+
+fn serve(site: &Site) -> Server {
+    let export = format!("{}:rw,no_root_squash", site.export.display());
+    Server::start_at(site.path(), "*:2049", &["--export", &export])
+}
+
+fn at(ip: IpAddr) -> SocketAddr {
+    SocketAddr::new(ip, 2049)
+}
+
+/// Takes a byte, and gives the handle of the file.
+fn lock(site: &Site, client: &mut Client, svid: u32, byte: u64) -> Vec<u8> {
+    let file = client.file(site);
+    assert_eq!(client.lock(&file, svid, (byte, 1), EXCLUSIVE), Stat::Granted);
+    file
+}
+
+/// What a host hears: each address of the server under its own name and the server's, in order.
+fn expected(addresses: &[IpAddr], state: i32) -> Vec<Notified> {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let mut all = Vec::new();
+    for &from in addresses {
+        all.push(Notified { from, name: from.to_string(), state });
+        all.push(Notified { from, name: host.clone(), state });
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn each_start_tells_every_client_from_each_address_that_it_used() {
+    if !own_network() {
+        return;
+    }
+    let site = Site::new();
+    let server = serve(&site);
+    lock(&site, &mut Client::connect_to(at(SERVER[0]), "a", A), 1, 0);
+    lock(&site, &mut Client::over_udp(at(SERVER[1]), "a", A), 1, 1);
+    lock(&site, &mut Client::over_udp(at(SERVER[1]), "b", B), 1, 2);
+    // Who never answers holds up nobody.
+    lock(&site, &mut Client::connect_to(at(SERVER[0]), "silent", SILENT), 1, 3);
+    server.kill();
+    let (host_a, host_b) = (Host::new(A), Host::new(B));
+    for state in [3, 5] {
+        let server = serve(&site);
+        assert_eq!(host_a.notified(4, SOON), expected(&SERVER, state));
+        assert_eq!(host_b.notified(2, SOON), expected(&SERVER[1..], state));
+        server.kill();
+    }
+}
+
+#[test]
+fn a_client_over_ipv6_is_told_over_it_and_its_reclaim_is_its_own() {
+    if !own_network() {
+        return;
+    }
+    let site = Site::new();
+    let server = serve(&site);
+    let ip = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    let file = lock(&site, &mut Client::connect_to(at(ip), "a", ip), 1, 0);
+    server.kill();
+    let host = Host::new(ip);
+    let _server = serve(&site);
+    assert_eq!(host.notified(2, SOON), expected(&[ip], 3));
+    let mut other = Client::connect_to(at(SERVER[0]), "a", A);
+    assert_eq!(other.lock(&file, 1, (0, 1), RECLAIM), Stat::Denied);
+    let mut a = Client::connect_to(at(ip), "a", ip);
+    assert_eq!(a.lock(&file, 1, (0, 1), RECLAIM), Stat::Granted);
+    // That was the last lock on record.
+    assert_eq!(other.lock(&file, 1, (1, 1), EXCLUSIVE), Stat::Granted);
+    a.notify("a", 3);
+    assert_eq!(other.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+}
+
+/// Only who asked for a lock is a client of the lock service: other names from its address do not
+/// make it ambiguous who restarted.
+#[test]
+fn a_name_that_locked_nothing_does_not_hide_who_restarted() {
+    if !own_network() {
+        return;
+    }
+    let site = Site::new();
+    let _server = serve(&site);
+    let mut a = Client::connect_to(at(SERVER[0]), "a", A);
+    let file = lock(&site, &mut a, 1, 0);
+    let mut other = Client::connect_to(at(SERVER[0]), "other", A);
+    assert_eq!(other.test(&file, 1, (0, 1), true), Err((1, 0, 1)));
+    assert_eq!(other.unlock(&file, 1, (0, 1)), Stat::Granted);
+    assert_eq!(other.cancel(&file, 1, (0, 1), true), Stat::Granted);
+    assert_eq!(other.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Denied);
+    a.notify("127.0.0.3", 3);
+    assert_eq!(other.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+}

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cleat::rpc_server::{
@@ -17,11 +17,14 @@ const PROGRAM: u32 = 0x2000_0001;
 const ECHO: u32 = 1;
 const SLOW_ECHO: u32 = 2;
 const LOCAL_ADDRESS: u32 = 3;
+const COUNT: u32 = 4;
+const SLOW_COUNT: u32 = 5;
 
 /// Answers with what it was sent.
 #[derive(Default)]
 struct Echo {
     started: AtomicUsize,
+    counted: AtomicU32,
 }
 
 impl Program for Echo {
@@ -31,6 +34,10 @@ impl Program for Echo {
 
     fn versions(&self) -> RangeInclusive<u32> {
         2..=3
+    }
+
+    fn runs_once(&self, _version: u32, procedure: u32) -> bool {
+        matches!(procedure, COUNT | SLOW_COUNT)
     }
 
     fn call(&self, call: Call) -> Answer {
@@ -50,6 +57,17 @@ impl Program for Echo {
             LOCAL_ADDRESS => {
                 results.opaque(call.local.ip().to_string().as_bytes());
                 Answer::Now(Ok(results))
+            }
+            COUNT => {
+                results.u32(self.counted.fetch_add(1, Ordering::SeqCst));
+                Answer::Now(Ok(results))
+            }
+            SLOW_COUNT => {
+                results.u32(self.counted.fetch_add(1, Ordering::SeqCst));
+                Answer::later(async move {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    Ok(results)
+                })
             }
             _ => Answer::Now(Err(Fault::ProcedureUnavailable)),
         }
@@ -210,4 +228,39 @@ fn a_datagram_is_answered_from_the_address_it_came_to() {
         let told = results.expect("results").opaque(64).expect("an address");
         assert_eq!((xid, told), (7, target.as_bytes()));
     }
+}
+
+fn count(record: &[u8]) -> u32 {
+    let (_, results) = decode_reply(record).expect("a reply");
+    results.expect("results").u32().expect("a count")
+}
+
+#[test]
+fn a_repeated_call_gets_the_first_answer_on_any_connection() {
+    let server = serve("127.0.0.1:0");
+    let (mut one, mut other) = (connect(&server), connect(&server));
+    let call = |xid, arguments: &[u8]| message(xid, PROGRAM, 3, COUNT, arguments);
+    assert_eq!(count(&exchange(&mut one, &call(7, b"aaaa"))), 0);
+    assert_eq!(count(&exchange(&mut one, &call(7, b"aaaa"))), 0);
+    assert_eq!(count(&exchange(&mut other, &call(7, b"aaaa"))), 0);
+    assert_eq!(count(&exchange(&mut other, &call(7, b"bbbb"))), 1, "it asks something else");
+    assert_eq!(count(&exchange(&mut other, &call(8, b"aaaa"))), 2, "it is another call");
+}
+
+#[test]
+fn a_call_repeated_while_it_runs_waits_for_the_one_answer() {
+    let server = serve("127.0.0.1:0");
+    let (mut one, mut other) = (connect(&server), connect(&server));
+    let call = fragment(&message(7, PROGRAM, 3, SLOW_COUNT, &[]), true);
+    one.write_all(&call).expect("sent");
+    // The first connection is gone before its answer is there: the work goes on.
+    drop(one);
+    while server.echo.counted.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    other.write_all(&call).expect("sent");
+    other.write_all(&call).expect("sent");
+    assert_eq!(count(&read_record(&mut other)), 0);
+    assert_eq!(count(&read_record(&mut other)), 0);
+    assert_eq!(server.echo.counted.load(Ordering::SeqCst), 1);
 }

@@ -166,6 +166,13 @@ pub struct Writer {
     payload: Bytes,
 }
 
+impl From<Bytes> for Writer {
+    /// What was written before, as [`Writer::into_bytes`] gave it.
+    fn from(bytes: Bytes) -> Self {
+        Self { head: BytesMut::from(&bytes[..]), payload: Bytes::new() }
+    }
+}
+
 impl Writer {
     /// An empty writer.
     #[must_use]

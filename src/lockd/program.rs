@@ -196,6 +196,13 @@ impl Program for Nlm {
         VERSION_4..=VERSION_4
     }
 
+    /// A LOCK that is late and comes a second time, behind the UNLOCK that followed it, must not
+    /// lock for an owner who no longer knows of it.
+    fn runs_once(&self, _version: u32, procedure: u32) -> bool {
+        use procedure::{CANCEL, FREE_ALL, LOCK, UNLOCK};
+        matches!(procedure, LOCK | CANCEL | UNLOCK | FREE_ALL)
+    }
+
     fn call(&self, call: rpc_server::Call) -> Answer {
         match call.header.procedure {
             procedure::NULL => Answer::Now(Ok(Writer::new())),

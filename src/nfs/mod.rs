@@ -150,6 +150,15 @@ impl Program for Nfs {
         transport == Transport::Tcp
     }
 
+    /// Those that would find their own work done: WRITE is not among them, which may be repeated.
+    fn runs_once(&self, _version: u32, procedure: u32) -> bool {
+        use procedure::{CREATE, LINK, MKDIR, MKNOD, REMOVE, RENAME, RMDIR, SETATTR, SYMLINK};
+        matches!(
+            procedure,
+            SETATTR | CREATE | MKDIR | SYMLINK | MKNOD | REMOVE | RMDIR | RENAME | LINK
+        )
+    }
+
     fn call(&self, call: Call) -> Answer {
         if let Some(reply) = Self::at_once(&call) {
             return Answer::Now(reply);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use cleat_rpc::message::NotACall;
 use cleat_rpc::{CallHeader, Fault, Reply};
 
+use super::duplicates::Duplicates;
 use super::program::{Answer, Call, Program, Transport};
 
 /// What becomes of a record.
@@ -18,9 +19,10 @@ pub(super) enum Dispatched {
     Call(u32, Answer),
 }
 
-/// The programs by number.
+/// The programs by number, and what they answered lately.
 pub(super) struct Dispatch {
     programs: HashMap<u32, Arc<dyn Program>>,
+    duplicates: Duplicates,
 }
 
 /// Where a record came from.
@@ -33,7 +35,8 @@ pub(super) struct Arrival {
 
 impl Dispatch {
     pub(super) fn new(programs: Vec<Arc<dyn Program>>) -> Self {
-        Self { programs: programs.into_iter().map(|each| (each.number(), each)).collect() }
+        let programs = programs.into_iter().map(|each| (each.number(), each)).collect();
+        Self { programs, duplicates: Duplicates::new() }
     }
 
     /// Finds the program and has it answer. RFC 5531 9 says what a call that fits none gets.
@@ -56,7 +59,12 @@ impl Dispatch {
         let Arrival { peer, local, transport } = arrival;
         let call =
             Call { header, peer: canonical(peer), local: canonical(local), transport, arguments };
-        Dispatched::Call(xid, program.call(call))
+        let answer = if program.runs_once(call.header.version, call.header.procedure) {
+            self.duplicates.answer(call, |call| program.call(call))
+        } else {
+            program.call(call)
+        };
+        Dispatched::Call(xid, answer)
     }
 }
 

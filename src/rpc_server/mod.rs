@@ -1,6 +1,7 @@
 //! One listener for every program: takes records, finds the program, sends its answers.
 
 mod dispatch;
+mod duplicates;
 mod packet_info;
 pub mod program;
 mod tcp;

@@ -69,6 +69,11 @@ pub trait Program: Send + Sync {
         true
     }
 
+    /// Whether a call of this procedure may run only once: a repetition gets the first one's answer.
+    fn runs_once(&self, _version: u32, _procedure: u32) -> bool {
+        false
+    }
+
     /// Answers one call. Must not block: work that may, goes into [`Answer::Later`].
     fn call(&self, call: Call) -> Answer;
 }

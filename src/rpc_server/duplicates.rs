@@ -1,0 +1,227 @@
+//! The duplicate request cache: a call that is sent again gets the answer it got, and runs once.
+//!
+//! A client that missed a reply repeats its call, on another connection perhaps, with the same
+//! xid. Where the first one changed something, running it again would answer wrongly (REMOVE:
+//! no such file) or do harm (LOCK after the UNLOCK that followed it). So such a call's answer is
+//! kept for a while, and a repetition that comes while the first still runs waits for it.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hasher;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use cleat_rpc::{Fault, Reply, Writer};
+use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
+use tokio::sync::watch;
+
+use super::program::{Answer, Call};
+
+/// The most answers that are kept of one address: more than a client has calls on their way.
+pub const ANSWERS_PER_CLIENT_MAX: usize = 1024;
+/// The most answers that are kept altogether; the oldest goes first.
+pub const ANSWERS_MAX: usize = 65_536;
+/// A longer answer is not kept, in bytes: no call that changes something has one.
+pub const ANSWER_BYTES_MAX: usize = 1024;
+/// How long an answer is kept. Clients give up on a reply after a minute, and repeat the call.
+pub const KEPT: Duration = Duration::from_secs(300);
+
+/// What makes a call a repetition: its sender and xid, and that it asks the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    client: IpAddr,
+    xid: u32,
+    asked: (u64, u64),
+}
+
+/// An answer as it is kept; `None` while the call runs.
+type Kept = Option<Result<Bytes, Fault>>;
+
+#[derive(Debug)]
+struct Entry {
+    answer: watch::Receiver<Kept>,
+    since: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Answers {
+    entries: HashMap<Key, Entry>,
+    /// In the order in which they came.
+    order: VecDeque<Key>,
+    per_client: HashMap<IpAddr, VecDeque<Key>>,
+}
+
+/// The cache, shared by every connection of a listener.
+#[derive(Debug)]
+pub(super) struct Duplicates {
+    answers: Mutex<Answers>,
+    /// Keeps clients from making two calls alike on purpose.
+    seed: (u64, u64),
+}
+
+impl Duplicates {
+    pub(super) fn new() -> Self {
+        Self { answers: Mutex::default(), seed: uuid::Uuid::new_v4().as_u64_pair() }
+    }
+
+    /// Answers a call that changes something: by `run`, unless it was run before.
+    pub(super) fn answer(&self, call: Call, run: impl FnOnce(Call) -> Answer) -> Answer {
+        let key = self.key(&call);
+        let (told, answer) = watch::channel(None);
+        if let Some(first) = self.first(key, answer) {
+            return repeated(first);
+        }
+        match run(call) {
+            Answer::Now(reply) => Answer::Now(keep(&told, reply)),
+            Answer::Later(reply) => Answer::later(async move { keep(&told, reply.await) }),
+        }
+    }
+
+    fn key(&self, call: &Call) -> Key {
+        let mut hasher = SipHasher13::new_with_keys(self.seed.0, self.seed.1);
+        let header = &call.header;
+        for word in [header.program, header.version, header.procedure] {
+            hasher.write_u32(word);
+        }
+        hasher.write(&call.arguments);
+        let Hash128 { h1, h2 } = hasher.finish128();
+        Key { client: call.peer.ip(), xid: header.xid, asked: (h1, h2) }
+    }
+
+    /// The answer of the first such call, or `None` where this is the first: then its answer is
+    /// awaited from `answer`.
+    fn first(&self, key: Key, answer: watch::Receiver<Kept>) -> Option<watch::Receiver<Kept>> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        answers.forget_old(now);
+        match answers.entries.get(&key) {
+            // Its run ended without an answer: this one is the first again.
+            Some(entry)
+                if entry.answer.has_changed().is_err() && entry.answer.borrow().is_none() =>
+            {
+                answers.entries.insert(key, Entry { answer, since: now });
+                None
+            }
+            Some(entry) => Some(entry.answer.clone()),
+            None => {
+                answers.add(key, Entry { answer, since: now });
+                None
+            }
+        }
+    }
+}
+
+impl Answers {
+    fn add(&mut self, key: Key, entry: Entry) {
+        let own = self.per_client.entry(key.client).or_default();
+        own.push_back(key);
+        let surplus = (own.len() > ANSWERS_PER_CLIENT_MAX).then(|| own.pop_front()).flatten();
+        if let Some(surplus) = surplus {
+            self.entries.remove(&surplus);
+        }
+        self.entries.insert(key, entry);
+        self.order.push_back(key);
+        while self.entries.len() > ANSWERS_MAX {
+            self.forget_oldest();
+        }
+        if self.order.len() > 2 * ANSWERS_MAX {
+            // A client that pushes its own answers out leaves their places here.
+            self.order.retain(|key| self.entries.contains_key(key));
+        }
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        while let Some(oldest) = self.order.front() {
+            let kept = self.entries.get(oldest);
+            if kept.is_some_and(|entry| now.duration_since(entry.since) < KEPT) {
+                return;
+            }
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(key) = self.order.pop_front() else { return };
+        // What its client's own bound has pushed out is gone already.
+        if self.entries.remove(&key).is_none() {
+            return;
+        }
+        if let Some(own) = self.per_client.get_mut(&key.client) {
+            if own.front() == Some(&key) {
+                own.pop_front();
+            }
+            if own.is_empty() {
+                self.per_client.remove(&key.client);
+            }
+        }
+    }
+}
+
+fn keep(told: &watch::Sender<Kept>, reply: Reply) -> Reply {
+    let answer = reply.map(Writer::into_bytes);
+    if answer.as_ref().map_or(0, Bytes::len) <= ANSWER_BYTES_MAX {
+        told.send_replace(Some(answer.clone()));
+    }
+    answer.map(Writer::from)
+}
+
+fn repeated(mut first: watch::Receiver<Kept>) -> Answer {
+    let kept = first.borrow().clone();
+    if let Some(answer) = kept {
+        return Answer::Now(answer.map(Writer::from));
+    }
+    Answer::later(async move {
+        match first.wait_for(Option::is_some).await {
+            Ok(answer) => answer.clone().unwrap_or(Err(Fault::SystemError)).map(Writer::from),
+            // The first run ended without an answer; the client will ask once more.
+            Err(_) => Err(Fault::SystemError),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(client: u8, xid: u32) -> Key {
+        Key { client: [10, 0, 0, client].into(), xid, asked: (0, 0) }
+    }
+
+    fn entry(since: Instant) -> Entry {
+        Entry { answer: watch::channel(None).1, since }
+    }
+
+    #[test]
+    fn one_client_pushes_out_no_answers_but_its_own() {
+        let (mut answers, now) = (Answers::default(), Instant::now());
+        answers.add(key(1, 0), entry(now));
+        for xid in 0..300_000 {
+            answers.add(key(2, xid), entry(now));
+        }
+        assert!(answers.entries.contains_key(&key(1, 0)));
+        assert_eq!(answers.entries.len(), 1 + ANSWERS_PER_CLIENT_MAX);
+        assert!(answers.order.len() <= 2 * ANSWERS_MAX);
+    }
+
+    #[test]
+    fn many_clients_keep_within_the_bound() {
+        let (mut answers, now) = (Answers::default(), Instant::now());
+        for client in 0..=255 {
+            for xid in 0..500 {
+                answers.add(key(client, xid), entry(now));
+            }
+        }
+        assert_eq!(answers.entries.len(), ANSWERS_MAX);
+        let listed: usize = answers.per_client.values().map(VecDeque::len).sum();
+        assert_eq!(listed, ANSWERS_MAX);
+    }
+
+    #[test]
+    fn answers_are_forgotten_in_time() {
+        let (mut answers, now) = (Answers::default(), Instant::now());
+        answers.add(key(1, 1), entry(now));
+        answers.forget_old(now + KEPT);
+        assert!(answers.entries.is_empty() && answers.per_client.is_empty());
+    }
+}

@@ -68,7 +68,6 @@ fn addresses(all: &[SocketAddr]) -> String {
 pub async fn run(config: Config) -> Result<(), ServeError> {
     let mut stop = Stop::new()?;
     local::prepare_process();
-    raise_descriptors();
     if !local::switches() {
         warn!("not root: every caller acts as the user who started this server");
     }
@@ -128,16 +127,6 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// Takes as many descriptors as the system permits: the common 1024 are fewer than the listener
-/// alone may open, and the store fails where it gets none.
-fn raise_descriptors() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        warn!(%error, "cannot raise the limit of open files");
-    }
-}
-
 fn programs(
     config: &Config,
     exports: &Arc<Exports>,
@@ -157,7 +146,7 @@ fn programs(
 }
 
 /// Each connection and each file in use is a descriptor, and many systems permit 1024 unless one
-/// asks.
+/// asks. Without one to be had the store fails too, and with it the server.
 fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -29,7 +29,7 @@ fn at(ip: IpAddr) -> SocketAddr {
 
 /// Takes a byte, and gives the handle of the file.
 fn lock(site: &Site, client: &mut Client, svid: u32, byte: u64) -> Vec<u8> {
-    let file = client.file(site);
+    let file = Client::connect_to(at(SERVER[0]), "finder", SILENT).file(site);
     assert_eq!(client.lock(&file, svid, (byte, 1), EXCLUSIVE), Stat::Granted);
     file
 }

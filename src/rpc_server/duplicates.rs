@@ -7,16 +7,16 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cleat_rpc::{Fault, Reply, Writer};
+use cleat_rpc::{Credential, Fault, Reply, Writer};
 use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
 use tokio::sync::watch;
 
-use super::program::{Answer, Call};
+use super::program::{Answer, Call, Transport};
 
 /// The most answers that are kept of one address: more than a client has calls on their way.
 pub const ANSWERS_PER_CLIENT_MAX: usize = 1024;
@@ -27,10 +27,14 @@ pub const ANSWER_BYTES_MAX: usize = 1024;
 /// How long an answer is kept. Clients give up on a reply after a minute, and repeat the call.
 pub const KEPT: Duration = Duration::from_secs(300);
 
-/// What makes a call a repetition: its sender and xid, and that it asks the same.
+/// What makes a call a repetition: its sender and xid, the way it came, and that the same is asked
+/// as the same user. A client counts its xids for each address of ours and each transport by
+/// itself, and tells lock owners apart by these two; its port changes when it connects again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     client: IpAddr,
+    server: SocketAddr,
+    transport: Transport,
     xid: u32,
     asked: (u64, u64),
 }
@@ -84,9 +88,14 @@ impl Duplicates {
         for word in [header.program, header.version, header.procedure] {
             hasher.write_u32(word);
         }
+        // Of the rest, Linux writes the stamp anew where it encodes a repetition anew.
+        if let Credential::Sys(sys) = &header.credential {
+            [sys.uid, sys.gid].into_iter().for_each(|word| hasher.write_u32(word));
+        }
         hasher.write(&call.arguments);
         let Hash128 { h1, h2 } = hasher.finish128();
-        Key { client: call.peer.ip(), xid: header.xid, asked: (h1, h2) }
+        let (server, transport) = (call.local, call.transport);
+        Key { client: call.peer.ip(), server, transport, xid: header.xid, asked: (h1, h2) }
     }
 
     /// The answer of the first such call, or `None` where this is the first: then its answer is
@@ -183,9 +192,37 @@ fn repeated(mut first: watch::Receiver<Kept>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cleat_rpc::{AuthSys, CallHeader};
 
     fn key(client: u8, xid: u32) -> Key {
-        Key { client: [10, 0, 0, client].into(), xid, asked: (0, 0) }
+        let (server, transport) = (([10, 0, 1, 1], 2049).into(), Transport::Tcp);
+        Key { client: [10, 0, 0, client].into(), server, transport, xid, asked: (0, 0) }
+    }
+
+    fn call(port: u16, server: u8, transport: Transport, uid: u32, stamp: u32) -> Call {
+        let sys = AuthSys { uid, stamp, ..AuthSys::default() };
+        let credential = Credential::Sys(sys);
+        Call {
+            header: CallHeader { xid: 7, program: 100_021, version: 4, procedure: 2, credential },
+            peer: ([10, 0, 0, 2], port).into(),
+            local: ([10, 0, 1, server], 2049).into(),
+            transport,
+            arguments: Bytes::from_static(b"arguments"),
+        }
+    }
+
+    #[test]
+    fn a_repetition_comes_the_same_way_as_the_same_user_from_any_port() {
+        use Transport::{Tcp, Udp};
+        let duplicates = Duplicates::new();
+        let first = duplicates.key(&call(700, 1, Tcp, 1000, 1));
+        assert_eq!(duplicates.key(&call(800, 1, Tcp, 1000, 2)), first);
+        // These are of other lock owners, or of other users.
+        for other in
+            [call(700, 2, Tcp, 1000, 1), call(700, 1, Udp, 1000, 1), call(700, 1, Tcp, 1001, 1)]
+        {
+            assert_ne!(duplicates.key(&other), first);
+        }
     }
 
     fn entry(since: Instant) -> Entry {

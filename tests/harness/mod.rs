@@ -27,6 +27,7 @@ pub const NSM: (u32, u32) = (cleat_nlm::nsm::PROGRAM, 1);
 
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
+static FIRST_XID: AtomicU32 = AtomicU32::new(0);
 
 /// Directories that outlive a server process: what it serves and what it remembers.
 pub struct Site {
@@ -122,7 +123,6 @@ impl Server {
         self.child.wait().expect("reaped")
     }
 
-    /// The process's number.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -219,7 +219,9 @@ impl Client {
     fn new(link: Link, name: &str) -> Self {
         let sys = AuthSys { machine_name: name.into(), ..AuthSys::default() };
         let (name, credential) = (name.into(), Credential::Sys(sys));
-        Self { name, credential, state: 1, cookie: b"cookie".to_vec(), link, xid: 0 }
+        // Or a second client would repeat the calls of the first.
+        let xid = FIRST_XID.fetch_add(1 << 16, Ordering::Relaxed);
+        Self { name, credential, state: 1, cookie: b"cookie".to_vec(), link, xid }
     }
 
     /// Acts as this user from now on.

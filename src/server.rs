@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -72,7 +71,6 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     if !local::switches() {
         warn!("not root: every caller acts as the user who started this server");
     }
-    raise_descriptor_limit();
     let (store, records) = Store::open(&config.state_dir)?;
     let store = Arc::new(store);
     let listen = config.listen.clone();
@@ -154,16 +152,6 @@ fn programs(
         Arc::new(Nlm::new(Arc::clone(exports), lockd.clone())),
         Arc::new(Statd::new(lockd.clone(), nsm_state)),
     ]
-}
-
-/// Each connection and each file in use is a descriptor, and many systems permit 1024 unless one
-/// asks.
-fn raise_descriptor_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        warn!(%error, "cannot raise the limit on open files");
-    }
 }
 
 /// Tells people, scripts and systemd that the server can be used.

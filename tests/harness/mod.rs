@@ -219,7 +219,10 @@ impl Client {
     fn new(link: Link, name: &str) -> Self {
         let sys = AuthSys { machine_name: name.into(), ..AuthSys::default() };
         let (name, credential) = (name.into(), Credential::Sys(sys));
-        Self { name, credential, state: 1, cookie: b"cookie".to_vec(), link, xid: 0 }
+        // No two of one address repeat each other's calls.
+        static CLIENTS: AtomicU32 = AtomicU32::new(0);
+        let xid = CLIENTS.fetch_add(1, Ordering::Relaxed) << 16;
+        Self { name, credential, state: 1, cookie: b"cookie".to_vec(), link, xid }
     }
 
     /// Acts as this user from now on.
@@ -274,6 +277,11 @@ impl Client {
 
     /// LOOKUP: the handle of a name.
     pub fn lookup(&mut self, dir: &[u8], name: &str) -> Result<Vec<u8>, u32> {
+        if let Link::Udp(socket, server) = &self.link {
+            // NFS is served over TCP alone.
+            let from = socket.local_addr().expect("an address").ip();
+            return Self::connect_to(*server, &self.name, from).lookup(dir, name);
+        }
         let arguments = |writer: &mut Writer| {
             writer.opaque(dir);
             writer.opaque(name.as_bytes());

@@ -26,12 +26,12 @@ mod table;
 pub mod types;
 
 pub use crate::config::{Config, Limits};
-pub use crate::core::{ClientView, Core, Counters, GraceView};
-pub use crate::effect::{Conflict, Effect, GraceEnd, GraceEvent, Grant, Outcome};
+pub use crate::core::{ClientView, Core, Counters, GraceView, WaitTimes};
+pub use crate::effect::{Conflict, Effect, GraceEnd, GraceEvent, Grant, Outcome, ShareConflict};
 pub use crate::error::{Limit, LockError};
-pub use crate::input::{GrantAck, Input, LockRequest, Wait};
+pub use crate::input::{GrantAck, Input, LockRequest, ShareRequest, UpgradeRequest, Wait};
 pub use crate::record::{
-    ClientRecord, Granted, LockRecord, Record, RecordError, RecordKey, RecordOp, Table, Undo,
-    WaiterRecord,
+    ClientRecord, Granted, LockRecord, Record, RecordError, RecordKey, RecordOp, ShareRecord,
+    Table, Undo, WaiterRecord,
 };
-pub use crate::types::{FileId, LockId, Mode, Owner, Range, Token, WaiterId};
+pub use crate::types::{Access, FileId, LockId, Mode, Owner, Range, Token, WaiterId};

@@ -343,6 +343,7 @@ impl Pair {
         let wait = wait.map(|finding| Wait {
             context,
             expires_ms: 0,
+            timeout_ms: 0,
             find_deadlock: finding == Finding::Deadlocks,
         });
         let (who, on) = (OWNERS[target.owner], FILES[target.file]);

@@ -207,8 +207,18 @@ impl Desk {
         range: Range,
         wait: Option<Wait>,
     ) -> (Outcome, Vec<Effect>) {
-        let (id, owner, file) = (self.fresh_id(), owner(who), file("f"));
-        let Ask { incarnation, contact, .. } = ask();
+        self.upgrade_on(who, "f", range, Ask { wait, ..ask() })
+    }
+
+    pub fn upgrade_on(
+        &mut self,
+        who: &str,
+        on: &str,
+        range: Range,
+        ask: Ask,
+    ) -> (Outcome, Vec<Effect>) {
+        let (id, owner, file) = (self.fresh_id(), owner(who), file(on));
+        let Ask { wait, incarnation, contact, .. } = ask;
         self.call(|token| {
             Input::Upgrade(UpgradeRequest {
                 token,

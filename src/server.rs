@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -68,10 +67,10 @@ fn addresses(all: &[SocketAddr]) -> String {
 pub async fn run(config: Config) -> Result<(), ServeError> {
     let mut stop = Stop::new()?;
     local::prepare_process();
+    raise_descriptors();
     if !local::switches() {
         warn!("not root: every caller acts as the user who started this server");
     }
-    raise_descriptor_limit();
     let (store, records) = Store::open(&config.state_dir)?;
     let store = Arc::new(store);
     let listen = config.listen.clone();
@@ -127,6 +126,16 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     Ok(())
 }
 
+/// Takes as many descriptors as the system permits: the common 1024 are fewer than the listener
+/// alone may open, and the store fails where it gets none.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
 fn programs(
     config: &Config,
     exports: &Arc<Exports>,
@@ -143,16 +152,6 @@ fn programs(
         Arc::new(Nlm::new(Arc::clone(exports), lockd.clone())),
         Arc::new(Statd::new(lockd.clone(), nsm_state)),
     ]
-}
-
-/// Each connection and each file in use is a descriptor, and many systems permit 1024 unless one
-/// asks. Without one to be had the store fails too, and with it the server.
-fn raise_descriptor_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        warn!(%error, "cannot raise the limit on open files");
-    }
 }
 
 /// Tells people, scripts and systemd that the server can be used.

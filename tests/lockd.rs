@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cleat::lockd::{Lockd, Settings, forget_idle};
+use cleat::lockd::{Lockd, Settings, Thread, forget_idle};
 use cleat::store::Store;
 use cleat_lock::{FileId, Input, LockRequest, Mode, Outcome, Owner, Range};
 use cleat_nlm::{Origin, Transport};
@@ -14,7 +14,18 @@ use tokio_util::sync::CancellationToken;
 struct Lab {
     lockd: Lockd,
     failed: CancellationToken,
+    thread: Option<Thread>,
     _directory: TempDir,
+}
+
+impl Drop for Lab {
+    /// A thread that still uses RocksDB while the process ends would meet a library that is gone.
+    fn drop(&mut self) {
+        self.lockd.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Lab {
@@ -25,7 +36,8 @@ impl Lab {
         let (events, _) = mpsc::unbounded_channel();
         let failed = CancellationToken::new();
         let started = Lockd::start(Arc::new(store), records, settings, events, failed.clone());
-        Self { lockd: started.expect("a thread").0, failed, _directory: directory }
+        let (lockd, thread) = started.expect("a thread");
+        Self { lockd, failed, thread: Some(thread), _directory: directory }
     }
 
     fn owner(name: &str) -> (Origin, Owner) {

@@ -8,6 +8,10 @@ pub struct Config {
     /// Keep recorded waiters over a restart, in their order. Else they are deleted at the first
     /// step and their clients have to ask again. Default true.
     pub keep_waiters: bool,
+    /// How long what a client has outlives its connection, in milliseconds; 0 = not at all. For
+    /// clients of protocols that say [`Input::Disconnected`](crate::Input::Disconnected). Default
+    /// 30,000.
+    pub disconnect_ttl_ms: u64,
     /// Makes the places of names in the core's hash tables unpredictable for clients. Give it a
     /// random number per start: no order and no outcome depends on it. Default 0.
     pub hash_seed: u64,
@@ -15,7 +19,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { limits: Limits::default(), keep_waiters: true, hash_seed: 0 }
+        Config {
+            limits: Limits::default(),
+            keep_waiters: true,
+            disconnect_ttl_ms: 30_000,
+            hash_seed: 0,
+        }
     }
 }
 
@@ -33,6 +42,12 @@ pub struct Limits {
     pub waiters_per_file: u64,
     /// Requests waiting for one client. Default 10,000.
     pub waiters_per_client: u64,
+    /// Share reservations on one file. Default 1,000,000.
+    pub shares_per_file: u64,
+    /// Share reservations of one client. Default 1,000,000.
+    pub shares_per_client: u64,
+    /// Share reservations in the table. Default 10,000,000.
+    pub shares_total: u64,
     /// Clients known at the same time. Default 100,000.
     pub clients: u64,
     /// Obstacles looked at in one search for a deadlock. A request for which that is not enough
@@ -48,6 +63,9 @@ impl Default for Limits {
             locks_total: 10_000_000,
             waiters_per_file: 10_000,
             waiters_per_client: 10_000,
+            shares_per_file: 1_000_000,
+            shares_per_client: 1_000_000,
+            shares_total: 10_000_000,
             clients: 100_000,
             deadlock_edges: 200_000,
         }
@@ -55,8 +73,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// A profile for small machines: 1,000 locks a file, 10,000 a client, 100,000 in all, 1,000
-    /// waiters a file and a client, 1,000 clients.
+    /// A profile for small machines: 1,000 locks a file, 10,000 a client, 100,000 in all, as many
+    /// shares, 1,000 waiters a file and a client, 1,000 clients.
     #[must_use]
     pub fn conservative() -> Self {
         Limits {
@@ -65,6 +83,9 @@ impl Limits {
             locks_total: 100_000,
             waiters_per_file: 1_000,
             waiters_per_client: 1_000,
+            shares_per_file: 1_000,
+            shares_per_client: 10_000,
+            shares_total: 100_000,
             clients: 1_000,
             deadlock_edges: 20_000,
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{Limit, LockError};
 use crate::record::RecordOp;
-use crate::types::{FileId, Mode, Owner, Range, Token, WaiterId};
+use crate::types::{Access, FileId, Mode, Owner, Range, Token, WaiterId};
 
 /// One thing to do. The driver makes every [`Effect::Persist`] of a step durable *before* it acts on
 /// any other effect of that step: nothing is said to a client that is not on record.
@@ -27,6 +27,13 @@ pub enum Effect {
         /// Which grant.
         waiter: WaiterId,
     },
+    /// A waiter's time is over and it is forgotten: its request was not granted and will not be.
+    TimedOut {
+        /// Which request.
+        waiter: WaiterId,
+        /// How to call back: from the latest request.
+        context: Arc<[u8]>,
+    },
     /// A client with a contact is on record from now on: watch it, and notify it after a restart.
     Monitor {
         /// Which client.
@@ -34,6 +41,11 @@ pub enum Effect {
     },
     /// The client's record is dropped.
     Unmonitor {
+        /// Which client.
+        client_id: Arc<str>,
+    },
+    /// A client stayed away for too long after it was disconnected: all it had is released.
+    Lapsed {
         /// Which client.
         client_id: Arc<str>,
     },
@@ -71,6 +83,8 @@ pub enum Outcome {
     Free,
     /// Somebody is in the way.
     Conflict(Conflict),
+    /// A share reservation of another owner is in the way.
+    ShareConflict(ShareConflict),
     /// Only reclaims are admitted now.
     Grace {
         /// Milliseconds until the window closes at the latest.
@@ -111,6 +125,13 @@ impl Outcome {
                 length: conflict.range.length(),
                 exclusive: conflict.mode == Mode::Exclusive,
             }),
+            Outcome::ShareConflict(conflict) => Some(LockError::ShareConflict {
+                owner_id: Arc::clone(&conflict.owner.owner_id),
+                reads: conflict.access.reads(),
+                writes: conflict.access.writes(),
+                denies_reading: conflict.deny.reads(),
+                denies_writing: conflict.deny.writes(),
+            }),
             Outcome::Grace { left_ms } => Some(LockError::GracePeriod { left_ms: *left_ms }),
             Outcome::Deadlock { cycle } => Some(LockError::Deadlock {
                 cycle: cycle.iter().map(|owner| Arc::clone(&owner.owner_id)).collect(),
@@ -140,7 +161,18 @@ pub struct Conflict {
     pub mode: Mode,
 }
 
-/// News of the grace window. All numbers count recorded locks, by piece.
+/// The share reservation that is in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareConflict {
+    /// The other owner.
+    pub owner: Owner,
+    /// What it may do.
+    pub access: Access,
+    /// What it lets nobody else do.
+    pub deny: Access,
+}
+
+/// News of the grace window. All numbers count recorded locks, by piece, and recorded shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GraceEvent {
     /// The table was restored with locks on record and the window is open.

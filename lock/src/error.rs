@@ -16,6 +16,12 @@ pub enum Limit {
     WaitersPerFile,
     /// Requests waiting for one client.
     WaitersPerClient,
+    /// Share reservations on one file.
+    SharesPerFile,
+    /// Share reservations of one client.
+    SharesPerClient,
+    /// Share reservations in the whole table.
+    SharesTotal,
     /// Clients known at the same time.
     Clients,
 }
@@ -30,6 +36,9 @@ impl Limit {
             Limit::LocksTotal => "locks_total",
             Limit::WaitersPerFile => "waiters_per_file",
             Limit::WaitersPerClient => "waiters_per_client",
+            Limit::SharesPerFile => "shares_per_file",
+            Limit::SharesPerClient => "shares_per_client",
+            Limit::SharesTotal => "shares_total",
             Limit::Clients => "clients",
         }
     }
@@ -48,6 +57,19 @@ pub enum LockError {
         length: u64,
         /// Whether that range is exclusive.
         exclusive: bool,
+    },
+    /// Another owner's share reservation of the file excludes this one.
+    ShareConflict {
+        /// Who.
+        owner_id: Arc<str>,
+        /// Whether that owner may read.
+        reads: bool,
+        /// Whether that owner may write.
+        writes: bool,
+        /// Whether it lets nobody else read.
+        denies_reading: bool,
+        /// Whether it lets nobody else write.
+        denies_writing: bool,
     },
     /// Waiting would close this cycle: each owner waits for the next, the last for the first.
     Deadlock {
@@ -91,6 +113,17 @@ impl fmt::Display for LockError {
                 let mode = if *exclusive { "exclusive" } else { "shared" };
                 write!(f, "conflict: {owner_id} has {mode} offset {offset} length {length}")
             }
+            LockError::ShareConflict {
+                owner_id,
+                reads,
+                writes,
+                denies_reading,
+                denies_writing,
+            } => {
+                let access = name_access(*reads, *writes);
+                let deny = name_access(*denies_reading, *denies_writing);
+                write!(f, "share conflict: {owner_id} has access {access} deny {deny}")
+            }
             LockError::Deadlock { cycle } => {
                 f.write_str("deadlock: ")?;
                 for owner_id in cycle {
@@ -108,6 +141,15 @@ impl fmt::Display for LockError {
             }
             LockError::Store { text } => write!(f, "store failure: {text}"),
         }
+    }
+}
+
+fn name_access(reading: bool, writing: bool) -> &'static str {
+    match (reading, writing) {
+        (false, false) => "none",
+        (true, false) => "read",
+        (false, true) => "write",
+        (true, true) => "both",
     }
 }
 

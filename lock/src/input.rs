@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::types::{FileId, LockId, Mode, Owner, Range, Token, WaiterId};
+use crate::types::{Access, FileId, LockId, Mode, Owner, Range, Token, WaiterId};
 
 /// One step's input. Every variant with a `token` is answered by exactly one
 /// [`Effect::Reply`](crate::Effect::Reply) in the same step.
@@ -27,6 +27,13 @@ pub enum Input {
     ///
     /// Outcomes: `Granted`, `Blocked`, `Conflict`, `Grace`, `Deadlock`, `Limit`, `ReclaimRefused`.
     Lock(LockRequest),
+    /// Turn what the owner holds in a range, shared, into exclusive.
+    ///
+    /// Outcomes: `Granted` (also where it is exclusive already: nothing changes then), `NotFound`
+    /// where the owner does not hold every byte of the range (nothing changes), and else those of
+    /// an exclusive lock on the range. An upgrade that waits keeps its shared lock, and waits for
+    /// holders alone, not for those who wait for it; two upgraders of one byte are a deadlock.
+    Upgrade(UpgradeRequest),
     /// Give up whatever the owner holds in the range, and whatever it waits for there.
     ///
     /// Outcomes: `Done` (also where nothing was held), `Limit` where cutting a lock in two would
@@ -59,7 +66,51 @@ pub enum Input {
         /// Exactly the mode of the request.
         mode: Mode,
     },
-    /// Release everything of a client, locks and waiters (NLM_FREE_ALL, an administrator's clear).
+    /// Reserve a file against others (NLM_SHARE, XNFS ch. 10). An owner has one reservation on a
+    /// file: a new one replaces it where it may, else the old one stays. Never waits.
+    ///
+    /// Outcomes: `Granted`, `ShareConflict`, `Grace`, `Limit`, `ReclaimRefused`.
+    Share(ShareRequest),
+    /// Give up the owner's reservation of the file (NLM_UNSHARE).
+    ///
+    /// Outcome: `Done` (also where there is none). Served in grace.
+    Unshare {
+        /// Names the reply.
+        token: Token,
+        /// Whose.
+        owner: Owner,
+        /// Of which file.
+        file: FileId,
+    },
+    /// A client connects, or says that it is there: it is known from now on, though it holds
+    /// nothing, until [`Input::ForgetClient`] or until it is disconnected and its time is over.
+    /// Put on record where it says how to reach it.
+    ///
+    /// Outcomes: `Done`, `Limit`.
+    Register {
+        /// Names the reply.
+        token: Token,
+        /// Which client.
+        client_id: Arc<str>,
+        /// Its state number, for the record.
+        incarnation: u32,
+        /// As in [`LockRequest::contact`]; empty = nothing goes on record.
+        contact: Arc<[u8]>,
+    },
+    /// The connection of a client is gone. Unless the client comes back (by [`Input::Register`],
+    /// [`Input::ClientRestarted`] or any request of an owner of its), all it has is released
+    /// [`Config::disconnect_ttl_ms`](crate::Config::disconnect_ttl_ms) later. Changes nothing
+    /// where that time runs already, or where the client is not known.
+    ///
+    /// A restart of the server forgets these times. Locks and shares are then subject to the grace
+    /// window; for what waits, a driver says this again for those of
+    /// [`Core::clients`](crate::Core::clients) that its protocol has no connection of.
+    Disconnected {
+        /// Which client.
+        client_id: Arc<str>,
+    },
+    /// Release everything of a client, locks, shares and waiters (NLM_FREE_ALL, an
+    /// administrator's clear).
     ///
     /// Outcome: `Done`.
     FreeAll {
@@ -80,7 +131,8 @@ pub enum Input {
         /// Its state number from now on.
         incarnation: u32,
     },
-    /// The client need not be known any more: drop its record, if it holds and awaits nothing.
+    /// The client need not be known any more: drop its record and its registration, if it holds
+    /// and awaits nothing.
     ///
     /// Outcomes: `Done`, `StillHolds`, `NotFound`.
     ForgetClient {
@@ -113,14 +165,40 @@ impl Input {
     pub fn token(&self) -> Option<Token> {
         match self {
             Input::Lock(request) => Some(request.token),
+            Input::Upgrade(request) => Some(request.token),
+            Input::Share(request) => Some(request.token),
             Input::Test { token, .. }
             | Input::Unlock { token, .. }
             | Input::Cancel { token, .. }
+            | Input::Unshare { token, .. }
+            | Input::Register { token, .. }
             | Input::FreeAll { token, .. }
             | Input::ClientRestarted { token, .. }
             | Input::ForgetClient { token, .. }
             | Input::EndGrace { token } => Some(*token),
-            Input::GrantOutcome { .. } | Input::Tick => None,
+            Input::Disconnected { .. } | Input::GrantOutcome { .. } | Input::Tick => None,
+        }
+    }
+
+    /// The client that shows itself by this; `None` where it is no sign of life of any.
+    pub(crate) fn sign_of_life(&self) -> Option<&str> {
+        match self {
+            Input::Lock(LockRequest { owner, .. })
+            | Input::Upgrade(UpgradeRequest { owner, .. })
+            | Input::Share(ShareRequest { owner, .. })
+            | Input::Test { owner, .. }
+            | Input::Unlock { owner, .. }
+            | Input::Cancel { owner, .. }
+            | Input::Unshare { owner, .. } => Some(&owner.client_id),
+            Input::Register { client_id, .. } | Input::ClientRestarted { client_id, .. } => {
+                Some(client_id)
+            }
+            Input::Disconnected { .. }
+            | Input::FreeAll { .. }
+            | Input::ForgetClient { .. }
+            | Input::GrantOutcome { .. }
+            | Input::EndGrace { .. }
+            | Input::Tick => None,
         }
     }
 }
@@ -153,6 +231,48 @@ pub struct LockRequest {
     pub contact: Arc<[u8]>,
 }
 
+/// A request to turn a shared lock into an exclusive one.
+#[derive(Clone, Debug)]
+pub struct UpgradeRequest {
+    /// Names the reply.
+    pub token: Token,
+    /// As in [`LockRequest::id`].
+    pub id: LockId,
+    /// Who asks.
+    pub owner: Owner,
+    /// Which file.
+    pub file: FileId,
+    /// Which bytes; the owner holds all of them.
+    pub range: Range,
+    /// Wait where it cannot be had at once; `None` = answer `Conflict`.
+    pub wait: Option<Wait>,
+    /// As in [`LockRequest::incarnation`].
+    pub incarnation: u32,
+    /// As in [`LockRequest::contact`].
+    pub contact: Arc<[u8]>,
+}
+
+/// A request for a share reservation.
+#[derive(Clone, Debug)]
+pub struct ShareRequest {
+    /// Names the reply.
+    pub token: Token,
+    /// Who asks.
+    pub owner: Owner,
+    /// Which file.
+    pub file: FileId,
+    /// What the owner wants to do.
+    pub access: Access,
+    /// What nobody else may do.
+    pub deny: Access,
+    /// The client had this before this server restarted.
+    pub reclaim: bool,
+    /// As in [`LockRequest::incarnation`].
+    pub incarnation: u32,
+    /// As in [`LockRequest::contact`].
+    pub contact: Arc<[u8]>,
+}
+
 /// How a request waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wait {
@@ -161,8 +281,17 @@ pub struct Wait {
     /// When the waiter is forgotten unless its request is sent again, on the core's clock;
     /// 0 = never.
     pub expires_ms: u64,
+    /// How long the request waits at most, in milliseconds from its first arrival; 0 = for ever.
+    /// When it is over the waiter is forgotten and [`Effect::TimedOut`](crate::Effect::TimedOut)
+    /// says so. For protocols whose clients do not re-send: [`Wait::TIMEOUT_MS_DEFAULT`].
+    pub timeout_ms: u64,
     /// Refuse with `Deadlock` rather than wait in a cycle. flock(2) callers do not expect that.
     pub find_deadlock: bool,
+}
+
+impl Wait {
+    /// What `timeout_ms` should be where a protocol or an operator says nothing else.
+    pub const TIMEOUT_MS_DEFAULT: u64 = 60_000;
 }
 
 /// The client's answer to a grant.

@@ -1,4 +1,4 @@
-//! The lock core: a pure state machine of ranges, owners, waiters and grace.
+//! The lock core: a pure state machine of ranges, shares, owners, waiters and grace.
 //!
 //! [`Core::step`] takes one [`Input`] and appends [`Effect`]s: records to make durable, replies to
 //! give, callbacks to send. It has no clock, no random numbers, no I/O and no opinion about
@@ -11,10 +11,14 @@
 //! 3. Call with [`Input::Tick`] when [`Core::next_deadline`] is reached.
 //! 4. Send each [`Effect::Grant`] until it is answered ([`Input::GrantOutcome`]) or over.
 //!
+//! A driver whose protocol has connections says [`Input::Register`] and [`Input::Disconnected`], and
+//! tells its clients of [`Effect::TimedOut`] where it let them wait with a time limit.
+//!
 //! A request goes `core/requests.rs` -> `table/` (is anything in the way?) -> `core/requests.rs`
 //! (place or enqueue) -> `table/place.rs` (replace, cut, merge) -> `core/grants.rs` (whose turn has
 //! come by that?). Every release, of whatever cause, passes through `Table::freed`, which ends in
-//! the one place that wakes.
+//! the one place that wakes. Share reservations never wait and know nothing of ranges:
+//! `core/shares.rs` and `table/shares.rs` are all there is to them.
 
 pub mod config;
 pub mod core;
@@ -26,12 +30,12 @@ mod table;
 pub mod types;
 
 pub use crate::config::{Config, Limits};
-pub use crate::core::{ClientView, Core, Counters, GraceView};
-pub use crate::effect::{Conflict, Effect, GraceEnd, GraceEvent, Grant, Outcome};
+pub use crate::core::{ClientView, Core, Counters, GraceView, WaitTimes};
+pub use crate::effect::{Conflict, Effect, GraceEnd, GraceEvent, Grant, Outcome, ShareConflict};
 pub use crate::error::{Limit, LockError};
-pub use crate::input::{GrantAck, Input, LockRequest, Wait};
+pub use crate::input::{GrantAck, Input, LockRequest, ShareRequest, UpgradeRequest, Wait};
 pub use crate::record::{
-    ClientRecord, Granted, LockRecord, Record, RecordError, RecordKey, RecordOp, Table, Undo,
-    WaiterRecord,
+    ClientRecord, Granted, LockRecord, Record, RecordError, RecordKey, RecordOp, ShareRecord,
+    Table, Undo, WaiterRecord,
 };
-pub use crate::types::{FileId, LockId, Mode, Owner, Range, Token, WaiterId};
+pub use crate::types::{Access, FileId, LockId, Mode, Owner, Range, Token, WaiterId};

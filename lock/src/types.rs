@@ -175,6 +175,68 @@ impl Mode {
     }
 }
 
+/// What a share reservation lets its owner do, and likewise what it denies all others
+/// (XNFS ch. 10: `fsh_access` and `fsh_mode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Neither reading nor writing.
+    None = 0,
+    /// Reading.
+    Read = 1,
+    /// Writing.
+    Write = 2,
+    /// Reading and writing.
+    Both = 3,
+}
+
+impl Access {
+    /// All four, the weakest first.
+    pub const ALL: [Access; 4] = [Access::None, Access::Read, Access::Write, Access::Both];
+
+    /// Whether it includes reading.
+    #[must_use]
+    pub fn reads(self) -> bool {
+        self as u8 & Access::Read as u8 != 0
+    }
+
+    /// Whether it includes writing.
+    #[must_use]
+    pub fn writes(self) -> bool {
+        self as u8 & Access::Write as u8 != 0
+    }
+
+    /// Whether the two have reading or writing in common.
+    #[must_use]
+    pub fn meets(self, other: Access) -> bool {
+        self as u8 & other as u8 != 0
+    }
+
+    /// Whether it includes all that `other` does.
+    #[must_use]
+    pub fn covers(self, other: Access) -> bool {
+        self as u8 & other as u8 == other as u8
+    }
+}
+
+/// A share reservation apart from its owner and file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reservation {
+    pub(crate) access: Access,
+    pub(crate) deny: Access,
+}
+
+impl Reservation {
+    /// Whether reservations of two owners on one file exclude each other.
+    pub(crate) fn conflicts(self, other: Reservation) -> bool {
+        self.access.meets(other.deny) || self.deny.meets(other.access)
+    }
+
+    /// Whether who holds this holds the other too.
+    pub(crate) fn covers(self, other: Reservation) -> bool {
+        self.access.covers(other.access) && self.deny.covers(other.deny)
+    }
+}
+
 /// The name of one held lock. The core makes no random numbers: a request brings an id, and the
 /// further pieces that one request cuts get ids derived from it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

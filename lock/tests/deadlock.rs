@@ -130,7 +130,7 @@ fn who_does_not_ask_is_not_refused() {
     desk.lock("b", bytes(1, 1), X);
     desk.lock_wait("a", bytes(1, 1), X);
     let context = Arc::from(&b""[..]);
-    let wait = Some(Wait { context, expires_ms: 0, find_deadlock: false });
+    let wait = Some(Wait { context, expires_ms: 0, timeout_ms: 0, find_deadlock: false });
     let (outcome, _) = desk.lock_full("b", "f", bytes(0, 0), X, Ask { wait, ..ask() });
     assert_eq!(outcome, Outcome::Blocked);
     // A third that waits for them is in no cycle itself.

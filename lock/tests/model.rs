@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use cleat_lock::{Effect, GrantAck, Input, Mode, Outcome, Range, Wait, WaiterId, WaiterRecord};
+use cleat_lock::{
+    Access, Effect, GrantAck, Input, Mode, Outcome, Range, Wait, WaiterId, WaiterRecord,
+};
 use common::{Ask, Desk, S, X, ask, bytes, file, grants, owner};
 use proptest::prelude::*;
 
@@ -38,9 +40,12 @@ enum Finding {
 #[derive(Clone)]
 enum Op {
     Lock { target: Target, wait: Option<Finding>, incarnation: u32 },
+    Upgrade { target: Target, wait: Option<Finding>, incarnation: u32 },
     Unlock(Target),
     Cancel(Target),
     Test(Target),
+    Share { owner: usize, file: usize, share: Share },
+    Unshare { owner: usize, file: usize },
     Answer { pick: usize, accept: bool },
     FreeAll { owner: usize },
     Restarted { owner: usize, incarnation: u32 },
@@ -53,9 +58,18 @@ impl fmt::Debug for Op {
             Op::Lock { target, wait, incarnation } => {
                 write!(f, "lock {target:?} wait {wait:?} incarnation {incarnation}")
             }
+            Op::Upgrade { target, wait, incarnation } => {
+                write!(f, "upgrade {target:?} wait {wait:?} incarnation {incarnation}")
+            }
             Op::Unlock(target) => write!(f, "unlock {target:?}"),
             Op::Cancel(target) => write!(f, "cancel {target:?}"),
             Op::Test(target) => write!(f, "test {target:?}"),
+            Op::Share { owner, file, share } => {
+                write!(f, "share {} {} {share:?}", OWNERS[*owner], FILES[*file])
+            }
+            Op::Unshare { owner, file } => {
+                write!(f, "unshare {} {}", OWNERS[*owner], FILES[*file])
+            }
             Op::Answer { pick, accept } => write!(f, "answer {pick} accept {accept}"),
             Op::FreeAll { owner } => write!(f, "free all of {}", OWNERS[*owner]),
             Op::Restarted { owner, incarnation } => {
@@ -65,6 +79,9 @@ impl fmt::Debug for Op {
         }
     }
 }
+
+/// A reservation: what its owner does, what it denies the others, and under which incarnation.
+type Share = (Access, Access, u32);
 
 type Hold = (Mode, u32);
 
@@ -83,6 +100,13 @@ impl Cell {
             (base, None) => base,
         }
     }
+
+    /// What is held, and by which unacknowledged grant: where that differs, a piece ends.
+    fn piece(self) -> Option<(Hold, Option<WaiterId>)> {
+        let of_grant = self.layer.filter(|(_, hold)| self.held() == Some(*hold));
+        let stronger = matches!((self.base, self.layer), (Some((X, _)), Some((_, (S, _)))));
+        Some((self.held()?, of_grant.filter(|_| !stronger).map(|(name, _)| name)))
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +121,7 @@ struct Waiting {
 struct Model {
     cells: BTreeMap<(usize, usize), [Cell; CELLS]>,
     queue: Vec<Waiting>,
+    shares: BTreeMap<(usize, usize), Share>,
 }
 
 // In one line, so that a failing run can be read.
@@ -248,11 +273,53 @@ impl Model {
         "granted"
     }
 
+    fn upgrade(&mut self, target: Target, wait: Option<Finding>, incarnation: u32) -> &'static str {
+        let (mut all_held, mut all_exclusive) = (true, true);
+        self.each(target, |cell| {
+            let piece = cell.piece();
+            all_held &= piece.is_some();
+            all_exclusive &= piece.is_some_and(|((mode, _), grant)| mode == X && grant.is_none());
+        });
+        match (all_held, all_exclusive) {
+            (_, true) => "granted",
+            (false, _) => "not found",
+            _ => self.lock(target, wait, incarnation),
+        }
+    }
+
+    fn share(&mut self, owner: usize, file: usize, share: Share) -> &'static str {
+        let both = |one: Access, other: Access| {
+            (one.reads() && other.reads()) || (one.writes() && other.writes())
+        };
+        let excludes = |other: &Share| both(share.0, other.1) || both(share.1, other.0);
+        let mut others = self.shares.iter().filter(|((who, on), _)| *who != owner && *on == file);
+        if others.any(|(_, other)| excludes(other)) {
+            return "conflict";
+        }
+        self.shares.insert((owner, file), share);
+        "granted"
+    }
+
+    /// How many pieces the owner's locks are in, on all files.
+    fn pieces(&self, owner: usize) -> u64 {
+        let mut count = 0;
+        for (_, cells) in self.cells.iter().filter(|((who, _), _)| *who == owner) {
+            let mut before = None;
+            for cell in cells {
+                let piece = cell.piece();
+                count += u64::from(piece.is_some() && piece != before);
+                before = piece;
+            }
+        }
+        count
+    }
+
     fn restarted(&mut self, client: &str, incarnation: u32) {
         let of_client = |owner: usize| OWNERS[owner].starts_with(client);
         self.abandon_where(|waiting| {
             of_client(waiting.target.owner) && waiting.incarnation != incarnation
         });
+        self.shares.retain(|(owner, _), share| !of_client(*owner) || share.2 == incarnation);
         let dead = |hold: Option<Hold>| hold.is_some_and(|(_, from)| from != incarnation);
         for (_, cells) in self.cells.iter_mut().filter(|((owner, _), _)| of_client(*owner)) {
             for cell in cells {
@@ -293,7 +360,21 @@ struct Pair {
 impl Pair {
     fn run(&mut self, op: &Op) {
         let effects = match *op {
-            Op::Lock { target, wait, incarnation } => self.lock(target, wait, incarnation),
+            Op::Lock { target, wait, incarnation } => {
+                let expected = self.model.lock(target, wait, incarnation);
+                self.lock(target, wait, incarnation, expected, false)
+            }
+            Op::Upgrade { target, wait, incarnation } => {
+                let target = Target { mode: X, ..target };
+                let expected = self.model.upgrade(target, wait, incarnation);
+                self.lock(target, wait, incarnation, expected, true)
+            }
+            Op::Share { owner, file, share } => self.share(owner, file, share),
+            Op::Unshare { owner: who, file: on } => {
+                self.model.shares.remove(&(who, on));
+                let (owner, file) = (owner(OWNERS[who]), file(FILES[on]));
+                self.desk.call(|token| Input::Unshare { token, owner, file }).1
+            }
             Op::Unlock(target) => {
                 self.model.abandon_where(|waiting| {
                     waiting.target.owner == target.owner && waiting.target.overlaps(target)
@@ -316,6 +397,7 @@ impl Pair {
             Op::FreeAll { owner } => {
                 let client = &OWNERS[owner][..1];
                 self.model.abandon_where(|w| OWNERS[w.target.owner].starts_with(client));
+                self.model.shares.retain(|&(owner, _), _| !OWNERS[owner].starts_with(client));
                 self.model.cells.retain(|&(owner, _), _| !OWNERS[owner].starts_with(client));
                 let client_id = Arc::from(client);
                 self.desk.call(|token| Input::FreeAll { token, client_id }).1
@@ -337,17 +419,46 @@ impl Pair {
         self.compare();
     }
 
-    fn lock(&mut self, target: Target, wait: Option<Finding>, incarnation: u32) -> Vec<Effect> {
-        let expected = self.model.lock(target, wait, incarnation);
+    fn share(&mut self, owner: usize, file: usize, share: Share) -> Vec<Effect> {
+        let expected = self.model.share(owner, file, share);
+        let (access, deny, incarnation) = share;
+        let asked = Ask { incarnation, ..ask() };
+        let (outcome, effects) =
+            self.desk.share_full(OWNERS[owner], FILES[file], (access, deny), asked);
+        match outcome {
+            Outcome::Granted => assert_eq!(expected, "granted"),
+            Outcome::ShareConflict(conflict) => {
+                assert_eq!(expected, "conflict");
+                assert_ne!(&*conflict.owner.owner_id, OWNERS[owner]);
+                assert!(conflict.access.meets(deny) || conflict.deny.meets(access));
+            }
+            other => panic!("{other:?}"),
+        }
+        effects
+    }
+
+    fn lock(
+        &mut self,
+        target: Target,
+        wait: Option<Finding>,
+        incarnation: u32,
+        expected: &str,
+        upgrade: bool,
+    ) -> Vec<Effect> {
         let context = Arc::from(&b""[..]);
         let wait = wait.map(|finding| Wait {
             context,
             expires_ms: 0,
+            timeout_ms: 0,
             find_deadlock: finding == Finding::Deadlocks,
         });
         let (who, on) = (OWNERS[target.owner], FILES[target.file]);
         let asked = Ask { wait, incarnation, ..ask() };
-        let (outcome, effects) = self.desk.lock_full(who, on, target.range(), target.mode, asked);
+        let (outcome, effects) = if upgrade {
+            self.desk.upgrade_on(who, on, target.range(), asked)
+        } else {
+            self.desk.lock_full(who, on, target.range(), target.mode, asked)
+        };
         match &outcome {
             Outcome::Granted => assert_eq!(expected, "granted"),
             Outcome::Blocked => {
@@ -363,6 +474,7 @@ impl Pair {
                 assert!(conflict.mode.conflicts(target.mode));
                 assert!(conflict.range.overlaps(target.range()));
             }
+            Outcome::NotFound => assert_eq!(expected, "not found"),
             Outcome::Deadlock { cycle } => {
                 assert_eq!(expected, "deadlock");
                 assert_eq!(&*cycle[0].owner_id, who);
@@ -442,8 +554,37 @@ impl Pair {
             assert_eq!(outcome, Outcome::Granted);
             assert!(grants(&effects).is_empty());
         }
+        let shares: Vec<_> = self.desk.core.shares().collect();
+        for share in shares {
+            let on = String::from_utf8(share.file.as_bytes().to_vec()).unwrap();
+            let asked = Ask { reclaim: true, incarnation: share.incarnation, ..ask() };
+            let what = (share.access, share.deny);
+            let (outcome, _) = self.desk.share_full(&share.owner.owner_id, &on, what, asked);
+            assert_eq!(outcome, Outcome::Granted);
+        }
         assert!(self.desk.core.grace().is_none(), "everything was reclaimed");
         vec![]
+    }
+
+    /// What is counted for the limits is what is there: a split is one more, a merge one less.
+    fn compare_counts(&self) {
+        let counters = self.desk.core.counters();
+        let waiting = |of: &dyn Fn(usize) -> bool| {
+            let waits = self.model.queue.iter().filter(|w| !w.granted && of(w.target.owner));
+            waits.count() as u64
+        };
+        let pieces: Vec<u64> = (0..OWNERS.len()).map(|owner| self.model.pieces(owner)).collect();
+        assert_eq!(counters.locks, pieces.iter().sum::<u64>(), "locks");
+        assert_eq!(counters.shares, self.model.shares.len() as u64, "shares");
+        assert_eq!(counters.waiting, waiting(&|_| true), "waiters");
+        for client in ["a", "b", "c"] {
+            let view = self.desk.core.client(client);
+            let found = view.map_or((0, 0, 0), |view| (view.locks, view.shares, view.waiters));
+            let of = |owner: usize| OWNERS[owner].starts_with(client);
+            let locks = (0..OWNERS.len()).filter(|&owner| of(owner)).map(|owner| pieces[owner]);
+            let shares = self.model.shares.keys().filter(|(owner, _)| of(*owner)).count() as u64;
+            assert_eq!(found, (locks.sum(), shares, waiting(&of)), "client {client}");
+        }
     }
 
     fn compare(&self) {
@@ -452,6 +593,16 @@ impl Pair {
         let expected: Vec<(WaiterId, bool)> =
             self.model.queue.iter().map(|w| (w.name, w.granted)).collect();
         assert_eq!(queue, expected, "queue");
+        self.compare_counts();
+        let place = |name: &str, names: &[&str]| names.iter().position(|n| *n == name).unwrap();
+        let shares: BTreeMap<(usize, usize), Share> = (self.desk.core.shares())
+            .map(|share| {
+                let on = str::from_utf8(share.file.as_bytes()).unwrap();
+                let key = (place(&share.owner.owner_id, &OWNERS), place(on, &FILES));
+                (key, (share.access, share.deny, share.incarnation))
+            })
+            .collect();
+        assert_eq!(shares, self.model.shares, "shares");
         for (number, name) in FILES.iter().enumerate() {
             let mut held = BTreeMap::new();
             for lock in self.desk.core.locks_of_file(&file(name), Range::ALL) {
@@ -484,12 +635,26 @@ fn target() -> impl Strategy<Value = Target> {
     })
 }
 
+fn share() -> impl Strategy<Value = Share> {
+    let access = || prop::sample::select(&Access::ALL[..]);
+    (access(), access(), 1u32..3)
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let finding =
         prop_oneof![Just(None), Just(Some(Finding::Nothing)), Just(Some(Finding::Deadlocks))];
     prop_oneof![
-        12 => (target(), finding, 1u32..3).prop_map(|(target, wait, incarnation)| {
+        12 => (target(), finding.clone(), 1u32..3).prop_map(|(target, wait, incarnation)| {
             Op::Lock { target, wait, incarnation }
+        }),
+        2 => (target(), finding.clone(), 1u32..3).prop_map(|(target, wait, incarnation)| {
+            Op::Upgrade { target, wait, incarnation }
+        }),
+        3 => (0..OWNERS.len(), 0..FILES.len(), share()).prop_map(|(owner, file, share)| {
+            Op::Share { owner, file, share }
+        }),
+        1 => (0..OWNERS.len(), 0..FILES.len()).prop_map(|(owner, file)| {
+            Op::Unshare { owner, file }
         }),
         4 => target().prop_map(Op::Unlock),
         2 => target().prop_map(Op::Cancel),

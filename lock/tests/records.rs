@@ -7,8 +7,8 @@ mod common;
 use std::sync::Arc;
 
 use cleat_lock::{
-    ClientRecord, Granted, LockId, LockRecord, Mode, Range, Record, RecordError, RecordKey, Table,
-    Undo, WaiterId, WaiterRecord,
+    Access, ClientRecord, Granted, LockId, LockRecord, Mode, Range, Record, RecordError, RecordKey,
+    ShareRecord, Table, Undo, WaiterId, WaiterRecord,
 };
 use common::{Desk, S, X, bytes, file, owner};
 use proptest::prelude::*;
@@ -61,10 +61,13 @@ fn granted() -> impl Strategy<Value = Granted> {
 }
 
 fn waiter_record() -> impl Strategy<Value = Record> {
-    let numbers = (any::<u64>(), any::<u128>(), any::<u32>(), any::<u64>(), any::<u64>());
+    let deadline = prop_oneof![Just(0), any::<u64>()];
+    let times = (any::<u64>(), any::<u64>(), deadline);
+    let numbers = (any::<u64>(), any::<u128>(), any::<u32>(), times);
     let granted = prop::option::of(granted());
     ("\\PC{0,20}", raw(20), mode(), numbers, raw(40), granted).prop_map(
-        |(name, on, mode, (waiter, id, incarnation, queued_ms, expires_ms), context, granted)| {
+        |(name, on, mode, (waiter, id, incarnation, times), context, granted)| {
+            let (queued_ms, expires_ms, deadline_ms) = times;
             Record::Waiter(WaiterRecord {
                 waiter: WaiterId(waiter),
                 id: lock_id(id),
@@ -75,9 +78,29 @@ fn waiter_record() -> impl Strategy<Value = Record> {
                 incarnation,
                 queued_ms,
                 expires_ms,
+                deadline_ms,
                 find_deadlock: id % 2 == 0,
                 context: Arc::from(context),
                 granted,
+            })
+        },
+    )
+}
+
+fn share_record() -> impl Strategy<Value = Record> {
+    let access = || prop::sample::select(&Access::ALL[..]);
+    let numbers = (any::<u32>(), any::<u64>(), any::<bool>());
+    ("\\PC{0,20}", raw(20), access(), access(), numbers).prop_map(
+        |(name, on, access, deny, (incarnation, acquired_ms, reclaim))| {
+            let (owner, file) = (owner(&name), cleat_lock::FileId::new(on));
+            Record::Share(ShareRecord {
+                owner,
+                file,
+                access,
+                deny,
+                incarnation,
+                acquired_ms,
+                reclaim,
             })
         },
     )
@@ -89,7 +112,7 @@ fn record() -> impl Strategy<Value = Record> {
         let (client_id, contact) = (Arc::from(name), Arc::from(contact));
         Record::Client(ClientRecord { client_id, incarnation, contact, since_ms })
     });
-    prop_oneof![lock_record(), waiter_record(), client]
+    prop_oneof![lock_record(), waiter_record(), client, share_record()]
 }
 
 proptest! {
@@ -145,12 +168,31 @@ fn a_newer_version_is_named() {
 }
 
 #[test]
+fn a_waiter_without_a_deadline_is_as_the_first_version_wrote_it() {
+    let mut desk = Desk::new();
+    desk.lock("a", bytes(0, 9), X);
+    desk.lock_wait("b", bytes(0, 9), X);
+    let (key, mut value) = desk.image.pop_last().unwrap();
+    assert_eq!(value[0], 1);
+    value[0] = 2;
+    assert_eq!(Record::decode(&key, &value), Err(RecordError::Truncated));
+    value.push(0);
+    assert_eq!(Record::decode(&key, &value), Err(RecordError::Invalid("deadline_ms")));
+    // Other records have but one version.
+    let (key, mut value) = desk.image.pop_first().unwrap();
+    value[0] = 2;
+    assert_eq!(Record::decode(&key, &value), Err(RecordError::Version(2)));
+}
+
+#[test]
 fn keys_sort_by_table_then_file() {
     let lock = |name: &str, id| RecordKey::Lock { file: file(name), id: lock_id(id) }.to_bytes();
     let waiter =
         |name: &str, id| RecordKey::Waiter { file: file(name), waiter: WaiterId(id) }.to_bytes();
     let client = RecordKey::Client { client_id: Arc::from("a") }.to_bytes();
-    let keys = [lock("a", 9), lock("b", 1), lock("b", 2), waiter("a", 3), waiter("a", 256), client];
+    let share = RecordKey::Share { file: file("b"), owner_id: Arc::from("a") }.to_bytes();
+    let (waiters, locks) = ([waiter("a", 3), waiter("a", 256)], [lock("b", 1), lock("b", 2)]);
+    let keys = [&[lock("a", 9)][..], &locks, &waiters, &[client, share]].concat();
     assert!(keys.is_sorted());
     let prefix = RecordKey::file_prefix(Table::Locks, &file("b"));
     assert_eq!(keys.iter().filter(|key| key.starts_with(&prefix)).count(), 2);

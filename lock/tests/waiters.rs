@@ -163,7 +163,12 @@ fn a_request_sent_again_keeps_its_place_and_brings_a_new_context() {
     desk.lock("a", bytes(0, 9), X);
     desk.lock_wait("b", bytes(0, 9), X);
     desk.lock_wait("c", bytes(0, 9), X);
-    let wait = Wait { context: Arc::from(&b"new"[..]), expires_ms: 0, find_deadlock: false };
+    let wait = Wait {
+        context: Arc::from(&b"new"[..]),
+        expires_ms: 0,
+        timeout_ms: 0,
+        find_deadlock: false,
+    };
     let again = Ask { wait: Some(wait), ..ask() };
     assert_eq!(desk.lock_full("b", "f", bytes(0, 9), X, again).0, Outcome::Blocked);
     assert_eq!(desk.queue(), "b c");
@@ -335,7 +340,10 @@ fn a_waiter_whose_client_is_silent_expires() {
     desk.lock("a", bytes(0, 9), S);
     let wait = |expires_ms| {
         let context = Arc::from(&b""[..]);
-        Ask { wait: Some(Wait { context, expires_ms, find_deadlock: false }), ..ask() }
+        Ask {
+            wait: Some(Wait { context, expires_ms, timeout_ms: 0, find_deadlock: false }),
+            ..ask()
+        }
     };
     desk.lock_full("b", "f", bytes(0, 9), X, wait(5_000));
     desk.lock_full("c", "f", bytes(0, 9), S, wait(9_000));

@@ -115,6 +115,8 @@ pub fn lock(args: &LockArgs<'_>, call: &Call<'_>) -> Result<Input, Refusal> {
         Wait {
             context: waiting.to_bytes().into(),
             expires_ms: call.now_ms.saturating_add(WAITER_SILENCE_MS_MAX),
+            // The client's silence ends a wait, not its length: it may block for days.
+            timeout_ms: 0,
             find_deadlock: true,
         }
     });

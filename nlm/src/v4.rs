@@ -16,7 +16,7 @@ pub const fn stat(outcome: &Outcome) -> Stat {
     match outcome {
         Outcome::Granted | Outcome::Done | Outcome::Free => Stat::Granted,
         Outcome::Blocked => Stat::Blocked,
-        Outcome::Conflict(_) => Stat::Denied,
+        Outcome::Conflict(_) | Outcome::ShareConflict(_) => Stat::Denied,
         Outcome::Grace { .. } => Stat::DeniedGracePeriod,
         Outcome::Deadlock { .. } => Stat::Deadlock,
         Outcome::Limit { .. } => Stat::DeniedNolocks,

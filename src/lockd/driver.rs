@@ -311,6 +311,10 @@ impl Driver {
                 let _ = self.events.send(Event::GrantOver(waiter));
             }
             Effect::Grace(event) => log_grace(event, self.clock.now_ms()),
+            Effect::TimedOut { waiter, .. } => debug!(?waiter, "a waiter's time is over"),
+            Effect::Lapsed { client_id } => {
+                info!(client = %client_id, "client did not come back: all it had is released");
+            }
             Effect::Monitor { client_id } => info!(client = %client_id, "client on record"),
             Effect::Unmonitor { client_id } => info!(client = %client_id, "client forgotten"),
             Effect::Persist(_) => unreachable!("written before anything is said"),

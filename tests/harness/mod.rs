@@ -27,7 +27,6 @@ pub const NSM: (u32, u32) = (cleat_nlm::nsm::PROGRAM, 1);
 
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
-static FIRST_XID: AtomicU32 = AtomicU32::new(0);
 
 /// Directories that outlive a server process: what it serves and what it remembers.
 pub struct Site {
@@ -123,6 +122,7 @@ impl Server {
         self.child.wait().expect("reaped")
     }
 
+    /// The process's number.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -219,8 +219,9 @@ impl Client {
     fn new(link: Link, name: &str) -> Self {
         let sys = AuthSys { machine_name: name.into(), ..AuthSys::default() };
         let (name, credential) = (name.into(), Credential::Sys(sys));
-        // Or a second client would repeat the calls of the first.
-        let xid = FIRST_XID.fetch_add(1 << 16, Ordering::Relaxed);
+        // No two of one address repeat each other's calls.
+        static CLIENTS: AtomicU32 = AtomicU32::new(0);
+        let xid = CLIENTS.fetch_add(1, Ordering::Relaxed) << 16;
         Self { name, credential, state: 1, cookie: b"cookie".to_vec(), link, xid }
     }
 
@@ -276,6 +277,11 @@ impl Client {
 
     /// LOOKUP: the handle of a name.
     pub fn lookup(&mut self, dir: &[u8], name: &str) -> Result<Vec<u8>, u32> {
+        if let Link::Udp(socket, server) = &self.link {
+            // NFS is served over TCP alone.
+            let from = socket.local_addr().expect("an address").ip();
+            return Self::connect_to(*server, &self.name, from).lookup(dir, name);
+        }
         let arguments = |writer: &mut Writer| {
             writer.opaque(dir);
             writer.opaque(name.as_bytes());

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::Core;
 use crate::effect::{Effect, Outcome};
-use crate::input::LockRequest;
 use crate::record::{ClientRecord, Record, RecordKey, RecordOp};
 use crate::table::{Attrs, Ids, Put, Standing, Waiter};
 
@@ -17,11 +16,26 @@ impl Core {
 
     /// Puts the client of a request on record, where it said how to reach it. Comes before the
     /// first change that depends on it.
-    pub(super) fn register(&mut self, owner: u32, request: &LockRequest, fx: &mut Vec<Effect>) {
-        self.see(owner);
+    pub(super) fn register(
+        &mut self,
+        owner: u32,
+        incarnation: u32,
+        contact: &Arc<[u8]>,
+        fx: &mut Vec<Effect>,
+    ) {
         let client = self.table.names.owners[owner].client;
+        self.record_client(client, incarnation, contact, fx);
+    }
+
+    pub(super) fn record_client(
+        &mut self,
+        client: u32,
+        incarnation: u32,
+        contact: &Arc<[u8]>,
+        fx: &mut Vec<Effect>,
+    ) {
         let slot = &mut self.table.names.clients[client];
-        let (incarnation, contact) = (request.incarnation, &request.contact);
+        slot.seen_ms = self.now_ms;
         if contact.is_empty() {
             return;
         }
@@ -41,7 +55,10 @@ impl Core {
     }
 
     pub(super) fn free_all(&mut self, client_id: &str, fx: &mut Vec<Effect>) -> Outcome {
-        self.release_client(client_id, None, fx);
+        if let Some(client) = self.table.names.client(client_id) {
+            self.table.names.clients[client].seen_ms = self.now_ms;
+            self.release_client(client, None, fx);
+        }
         Outcome::Done
     }
 
@@ -51,9 +68,13 @@ impl Core {
         incarnation: u32,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
-        self.release_client(client_id, Some(incarnation), fx);
-        if let Some(client) = self.table.names.client(client_id)
-            && let Some(record) = &mut self.table.names.clients[client].record
+        let Some(client) = self.table.names.client(client_id) else {
+            return Outcome::Done;
+        };
+        self.release_client(client, Some(incarnation), fx);
+        let slot = &mut self.table.names.clients[client];
+        slot.seen_ms = self.now_ms;
+        if let Some(record) = &mut slot.record
             && record.incarnation != incarnation
         {
             record.incarnation = incarnation;
@@ -63,13 +84,8 @@ impl Core {
     }
 
     /// Releases what a client holds and awaits, but for what it took under the incarnation `keep`.
-    fn release_client(&mut self, client_id: &str, keep: Option<u32>, fx: &mut Vec<Effect>) {
-        let Some(client) = self.table.names.client(client_id) else {
-            return;
-        };
-        let slot = &mut self.table.names.clients[client];
-        slot.seen_ms = self.now_ms;
-        let owners: Vec<u32> = slot.owners.iter().copied().collect();
+    pub(super) fn release_client(&mut self, client: u32, keep: Option<u32>, fx: &mut Vec<Effect>) {
+        let owners: Vec<u32> = self.table.names.clients[client].owners.iter().copied().collect();
         // All waiters before any lock, or a lock might pass to a waiter that is about to go.
         for &owner in &owners {
             let waiters: Vec<u32> = self.table.queue.own_all(owner).collect();
@@ -83,6 +99,17 @@ impl Core {
                 if Some(self.table.locks.get(lock).attrs.incarnation) != keep {
                     self.table.release(lock, fx);
                 }
+            }
+            self.release_shares(owner, keep, fx);
+        }
+    }
+
+    fn release_shares(&mut self, owner: u32, keep: Option<u32>, fx: &mut Vec<Effect>) {
+        let files: Vec<u32> = self.table.shares.own_all(owner).collect();
+        for file in files {
+            let held = self.table.shares.get(owner, file);
+            if held.map(|share| share.incarnation) != keep {
+                self.table.release_share(owner, file, fx);
             }
         }
     }
@@ -137,12 +164,15 @@ impl Core {
         if !slot.owners.is_empty() {
             return Outcome::StillHolds;
         }
+        slot.registered = false;
+        self.table.names.client_shrank(client);
+        self.stay(client);
+        let slot = &mut self.table.names.clients[client];
         if slot.record.take().is_some() {
             let client_id = Arc::clone(&slot.id);
             let key = RecordKey::Client { client_id: Arc::clone(&client_id) };
             fx.push(Effect::Persist(RecordOp::Delete(key)));
             fx.push(Effect::Unmonitor { client_id });
-            self.table.names.client_shrank(client);
         }
         Outcome::Done
     }

@@ -14,7 +14,7 @@ pub(super) struct Window {
     pub(super) exact: bool,
     /// Reclaims of recorded locks granted.
     pub(super) reclaimed: u64,
-    /// Unreclaimed pieces, as last told.
+    /// Unreclaimed pieces and shares, as last told.
     pub(super) told_left: u64,
     /// Reclaims, as last told.
     pub(super) told_reclaimed: u64,
@@ -57,7 +57,7 @@ impl Core {
         request: &LockRequest,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
-        self.register(owner, request, fx);
+        self.register(owner, request.incarnation, &request.contact, fx);
         self.counters.reclaimed += 1;
         let pieces: Vec<u32> = self.table.locks.own_in(owner, file, request.range).collect();
         let standing = |ix: u32| self.table.locks.get(ix).attrs.standing;
@@ -106,9 +106,14 @@ impl Core {
             })
     }
 
+    /// Locks and shares on record that nobody reclaimed yet.
+    pub(super) fn unreclaimed(&self) -> u64 {
+        self.table.locks.unreclaimed + self.table.shares.unreclaimed
+    }
+
     /// Reports progress, and closes the window where nothing is left to wait for.
     pub(super) fn follow_grace(&mut self, fx: &mut Vec<Effect>) {
-        let left = self.table.locks.unreclaimed;
+        let left = self.unreclaimed();
         let Some(window) = &mut self.grace else {
             return;
         };
@@ -147,9 +152,17 @@ impl Core {
             .numbers()
             .filter(|&ix| locks.get(ix).attrs.standing == Standing::Unreclaimed)
             .collect();
-        let dropped = unreclaimed.len() as u64;
+        let shares = &self.table.shares;
+        let unclaimed = |&(owner, file): &(u32, u32)| {
+            shares.get(owner, file).is_some_and(|share| share.unreclaimed)
+        };
+        let reservations: Vec<(u32, u32)> = shares.all().filter(unclaimed).collect();
+        let dropped = (unreclaimed.len() + reservations.len()) as u64;
         for ix in unreclaimed {
             self.table.release(ix, fx);
+        }
+        for (owner, file) in reservations {
+            self.table.release_share(owner, file, fx);
         }
         let reclaimed = window.reclaimed;
         fx.push(Effect::Grace(GraceEvent::Closed { why, reclaimed, dropped }));

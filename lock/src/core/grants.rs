@@ -81,6 +81,8 @@ impl Core {
         fx.push(self.table.put_waiter(ix));
         fx.push(self.table.grant_message(ix));
         self.counters.granted_waited += 1;
+        let waited_ms = self.now_ms.saturating_sub(self.table.queue.get(ix).queued_ms);
+        self.counters.waits.add(waited_ms);
     }
 
     pub(super) fn grant_accepted(&mut self, waiter: WaiterId, fx: &mut Vec<Effect>) {
@@ -153,11 +155,17 @@ impl Core {
         }
     }
 
-    /// Forgets waiters whose clients stopped re-sending.
+    /// Forgets waiters whose clients stopped re-sending, and tells those whose time is over.
     pub(super) fn expire_waiters(&mut self, fx: &mut Vec<Effect>) {
         while let Some(ix) = self.table.queue.expired(self.now_ms) {
-            self.table.remove_waiter(ix, fx);
-            self.counters.expired += 1;
+            let waiter = WaiterId(self.table.queue.seq(ix));
+            let Waiter { deadline_ms, context, .. } = self.table.remove_waiter(ix, fx);
+            if deadline_ms == 0 || deadline_ms > self.now_ms {
+                self.counters.expired += 1;
+                continue;
+            }
+            self.counters.timed_out += 1;
+            fx.push(Effect::TimedOut { waiter, context });
         }
     }
 }

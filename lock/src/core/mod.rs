@@ -1,13 +1,20 @@
 //! The state machine: one input in, its effects out.
 
 mod clients;
+mod counters;
 mod grace;
 mod grants;
+mod presence;
 mod requests;
 mod restore;
+mod shares;
+mod upgrade;
 mod view;
 
-pub use view::{ClientView, Counters, GraceView};
+pub use counters::{Counters, WaitTimes};
+pub use view::{ClientView, GraceView};
+
+use std::collections::BTreeSet;
 
 use crate::config::Config;
 use crate::effect::{Effect, Outcome};
@@ -32,6 +39,8 @@ pub struct Core {
     /// Records that a restore refused.
     rejected: Vec<Record>,
     counters: Counters,
+    /// When which disconnected client loses what it has.
+    leaving: BTreeSet<(u64, u32)>,
 }
 
 impl Core {
@@ -47,19 +56,26 @@ impl Core {
             unsaid: Vec::new(),
             rejected: Vec::new(),
             counters: Counters::default(),
+            leaving: BTreeSet::new(),
         }
     }
 
     /// Takes one input and appends what it causes to `effects`.
     ///
-    /// What is due by `now_ms` happens first: waiters expire, a grace window ends.
+    /// What is due by `now_ms` happens first: waiters expire, clients lapse, a grace window ends.
     pub fn step(&mut self, now_ms: u64, input: Input, effects: &mut Vec<Effect>) {
         self.now_ms = self.now_ms.max(now_ms);
         effects.append(&mut self.unsaid);
         if self.next_deadline().is_some_and(|due_ms| due_ms <= self.now_ms) {
             self.expire_waiters(effects);
+            self.release_lapsed(effects);
             self.end_grace_when_due(effects);
             self.settle(effects);
+        }
+        if !self.leaving.is_empty()
+            && let Some(client_id) = input.sign_of_life()
+        {
+            self.came_back(client_id);
         }
         self.take(input, effects);
         self.settle(effects);
@@ -72,7 +88,8 @@ impl Core {
             return Some(self.now_ms);
         }
         let window = self.grace.as_ref().map(|window| window.until_ms);
-        window.into_iter().chain(self.table.queue.next_expiry_ms()).min()
+        let lapse = self.leaving.first().map(|&(lapses_ms, _)| lapses_ms);
+        window.into_iter().chain(lapse).chain(self.table.queue.next_expiry_ms()).min()
     }
 
     fn take(&mut self, input: Input, fx: &mut Vec<Effect>) {
@@ -81,11 +98,17 @@ impl Core {
                 (token, self.test(&owner, &file, range, mode))
             }
             Input::Lock(request) => (request.token, self.lock(request, fx)),
+            Input::Upgrade(request) => (request.token, self.upgrade(request, fx)),
             Input::Unlock { token, id, owner, file, range } => {
                 (token, self.unlock(id, &owner, &file, range, fx))
             }
             Input::Cancel { token, owner, file, range, mode } => {
                 (token, self.cancel(&owner, &file, range, mode, fx))
+            }
+            Input::Share(request) => (request.token, self.share(&request, fx)),
+            Input::Unshare { token, owner, file } => (token, self.unshare(&owner, &file, fx)),
+            Input::Register { token, client_id, incarnation, contact } => {
+                (token, self.register_client(&client_id, incarnation, &contact, fx))
             }
             Input::FreeAll { token, client_id } => (token, self.free_all(&client_id, fx)),
             Input::ClientRestarted { token, client_id, incarnation } => {
@@ -93,6 +116,7 @@ impl Core {
             }
             Input::ForgetClient { token, client_id } => (token, self.forget(&client_id, fx)),
             Input::EndGrace { token } => (token, self.end_grace_by_order(fx)),
+            Input::Disconnected { client_id } => return self.disconnected(&client_id, fx),
             Input::GrantOutcome { waiter, outcome } => {
                 return match outcome {
                     GrantAck::Accepted => self.grant_accepted(waiter, fx),
@@ -108,10 +132,12 @@ impl Core {
         let counters = &mut self.counters;
         match &outcome {
             Outcome::Conflict(_) => counters.refused_conflict += 1,
+            Outcome::ShareConflict(_) => counters.refused_share += 1,
             Outcome::Grace { .. } => counters.refused_grace += 1,
             Outcome::Limit { .. } => counters.refused_limit += 1,
             Outcome::ReclaimRefused => counters.refused_reclaim += 1,
             Outcome::Deadlock { .. } => counters.deadlocks += 1,
+            Outcome::NotFound => counters.refused_not_found += 1,
             _ => {}
         }
         fx.push(Effect::Reply { token, outcome });

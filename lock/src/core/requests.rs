@@ -18,11 +18,20 @@ enum Obstacle {
 }
 
 impl Core {
-    pub(super) fn test(&self, owner: &Owner, file: &FileId, range: Range, mode: Mode) -> Outcome {
+    pub(super) fn test(
+        &mut self,
+        owner: &Owner,
+        file: &FileId,
+        range: Range,
+        mode: Mode,
+    ) -> Outcome {
+        let owner = self.table.names.owner(owner);
+        if let Some(owner) = owner {
+            self.see(owner);
+        }
         if let Some(left_ms) = self.grace_left_ms() {
             return Outcome::Grace { left_ms };
         }
-        let owner = self.table.names.owner(owner);
         let file = self.table.names.file(file);
         self.conflict_for(owner, file, range, mode).unwrap_or(Outcome::Free)
     }
@@ -30,6 +39,9 @@ impl Core {
     pub(super) fn lock(&mut self, mut request: LockRequest, fx: &mut Vec<Effect>) -> Outcome {
         let owner = self.table.names.owner(&request.owner);
         let file = self.table.names.file(&request.file);
+        if let Some(owner) = owner {
+            self.see(owner);
+        }
         if let (Some(owner), Some(file)) = (owner, file)
             && let Some(outcome) = self.lock_again(owner, file, &request, fx)
         {
@@ -70,7 +82,7 @@ impl Core {
                 fx.push(Effect::GrantOver { waiter: WaiterId(self.table.queue.seq(waiter)) });
                 self.confirm(waiter, fx);
             } else if let (Some(wait), false) = (&request.wait, reclaim) {
-                self.register(owner, request, fx);
+                self.register(owner, incarnation, &request.contact, fx);
                 let context = Arc::clone(&wait.context);
                 self.table.queue.refresh(waiter, context, wait.expires_ms, incarnation);
                 fx.push(self.table.put_waiter(waiter));
@@ -85,7 +97,7 @@ impl Core {
         if !same || !self.table.grants_in(owner, file, range).is_empty() {
             return None;
         }
-        self.register(owner, request, fx);
+        self.register(owner, incarnation, &request.contact, fx);
         Some(Outcome::Granted)
     }
 
@@ -136,7 +148,7 @@ impl Core {
         bounded: bool,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
-        if let Some(refusal) = self.too_many_clients(&request.owner) {
+        if let Some(refusal) = self.too_many_clients(&request.owner.client_id) {
             return refusal;
         }
         let &LockRequest { id, range, mode, incarnation, reclaim, .. } = request;
@@ -149,7 +161,7 @@ impl Core {
         if let (true, Some(refusal)) = (bounded, self.too_many_locks(owner, file, gain)) {
             return refusal;
         }
-        self.register(owner, request, fx);
+        self.register(owner, incarnation, &request.contact, fx);
         self.drop_undo(owner, file, range, fx);
         if let Some(plan) = plan {
             self.table.apply(plan, &mut Ids::new(id, 0), fx);
@@ -161,7 +173,7 @@ impl Core {
     }
 
     fn enqueue(&mut self, request: &LockRequest, wait: Wait, fx: &mut Vec<Effect>) -> Outcome {
-        if let Some(refusal) = self.too_many_clients(&request.owner) {
+        if let Some(refusal) = self.too_many_clients(&request.owner.client_id) {
             return refusal;
         }
         let owner = self.table.names.intern_owner(&request.owner);
@@ -178,7 +190,7 @@ impl Core {
                 return Outcome::Deadlock { cycle };
             }
         }
-        self.register(owner, request, fx);
+        self.register(owner, request.incarnation, &request.contact, fx);
         let waiter = Waiter {
             id: request.id,
             owner,
@@ -187,6 +199,7 @@ impl Core {
             incarnation: request.incarnation,
             queued_ms: self.now_ms,
             expires_ms: wait.expires_ms,
+            deadline_ms: self.deadline_ms(wait.timeout_ms),
             find_deadlock: wait.find_deadlock,
             context: wait.context,
             granted: None,
@@ -196,6 +209,11 @@ impl Core {
         fx.push(self.table.put_waiter(ix));
         self.counters.blocked += 1;
         Outcome::Blocked
+    }
+
+    /// When a wait that starts now is over; 0 = never.
+    fn deadline_ms(&self, timeout_ms: u64) -> u64 {
+        if timeout_ms == 0 { 0 } else { self.now_ms.saturating_add(timeout_ms) }
     }
 
     pub(super) fn unlock(
@@ -299,10 +317,10 @@ impl Core {
         .map(|(which, current, maximum)| Outcome::Limit { which, current, maximum })
     }
 
-    fn too_many_clients(&self, owner: &Owner) -> Option<Outcome> {
+    pub(super) fn too_many_clients(&self, client_id: &str) -> Option<Outcome> {
         let (names, maximum) = (&self.table.names, self.config.limits.clients);
         let current = names.clients.len() as u64;
-        if current < maximum || names.client(&owner.client_id).is_some() {
+        if current < maximum || names.client(client_id).is_some() {
             return None;
         }
         Some(Outcome::Limit { which: Limit::Clients, current, maximum })

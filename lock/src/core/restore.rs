@@ -4,8 +4,9 @@ use super::Core;
 use super::grace::Window;
 use crate::config::Config;
 use crate::effect::{Effect, GraceEvent};
-use crate::record::{LockRecord, Record, RecordOp, WaiterRecord};
-use crate::table::{Attrs, Held, Standing, Waiter};
+use crate::record::{LockRecord, Record, RecordOp, ShareRecord, WaiterRecord};
+use crate::table::{Attrs, ClientSlot, Held, Share, Standing, Waiter};
+use crate::types::Reservation;
 
 /// Numbers beyond this are damage: no queue ever gets there.
 const SEQ_MAX: u64 = u64::MAX >> 1;
@@ -13,11 +14,11 @@ const SEQ_MAX: u64 = u64::MAX >> 1;
 impl Core {
     /// The table as the records have it.
     ///
-    /// Where they hold locks, the grace window opens: those locks stand, and for `grace_ms`
+    /// Where they hold locks or shares, the grace window opens: those stand, and for `grace_ms`
     /// milliseconds only reclaims are admitted. `exact` = the records are all that was held (the
-    /// server stopped, the machine did not): then the window closes as soon as every recorded lock
-    /// is reclaimed or released, and does not open where there is none. Otherwise the records are
-    /// advice, and it opens wherever a client is on record that may hold more than they say.
+    /// server stopped, the machine did not): then the window closes as soon as every one of
+    /// them is reclaimed or released, and does not open where there is none. Otherwise the records
+    /// are advice, and it opens wherever a client is on record that may hold more than they say.
     ///
     /// Grants that were not acknowledged are sent again, waiters keep their places. The first
     /// [`Core::step`] gives out the effects of all this, so a [`Input::Tick`](crate::Input::Tick)
@@ -40,6 +41,7 @@ impl Core {
             match record {
                 Record::Lock(lock) => core.restore_lock(lock),
                 Record::Waiter(waiter) => waiters.push(waiter),
+                Record::Share(share) => core.restore_share(share),
                 Record::Client(record) => {
                     let client = core.table.names.intern_client(&record.client_id);
                     core.table.names.clients[client].record = Some(record);
@@ -85,6 +87,21 @@ impl Core {
             .insert_lock(range, Held { id, owner, file, attrs, acquired_ms, blocking, reclaim });
     }
 
+    fn restore_share(&mut self, record: ShareRecord) {
+        let owner = self.table.names.intern_owner(&record.owner);
+        let file = self.table.names.intern_file(&record.file);
+        let &ShareRecord { access, deny, incarnation, acquired_ms, reclaim, .. } = &record;
+        let reservation = Reservation { access, deny };
+        let shares = &self.table.shares;
+        if shares.get(owner, file).is_some()
+            || shares.in_the_way(Some(owner), file, reservation).is_some()
+        {
+            return self.reject(Record::Share(record));
+        }
+        let share = Share { reservation, incarnation, acquired_ms, reclaim, unreclaimed: true };
+        self.table.set_share(owner, file, share);
+    }
+
     fn restore_waiter(&mut self, record: WaiterRecord) {
         if record.granted.is_none() && !self.config.keep_waiters {
             let key = Record::Waiter(record).record_key();
@@ -110,6 +127,7 @@ impl Core {
             incarnation: record.incarnation,
             queued_ms: record.queued_ms,
             expires_ms: record.expires_ms,
+            deadline_ms: record.deadline_ms,
             find_deadlock: record.find_deadlock,
             context: record.context,
             granted: record.granted,
@@ -143,13 +161,14 @@ impl Core {
 
     fn open_grace(&mut self, grace_ms: u64, exact: bool) {
         let names = &self.table.names;
-        let left = self.table.locks.unreclaimed;
+        let left = self.unreclaimed();
         let advice = !exact && names.clients.iter().any(|(_, slot)| slot.record.is_some());
         if left == 0 && !advice {
             return;
         }
         let until_ms = self.now_ms.saturating_add(grace_ms);
-        let clients = names.clients.iter().filter(|(_, slot)| slot.held > 0).count() as u64;
+        let holds = |slot: &ClientSlot| slot.held + slot.shares > 0;
+        let clients = names.clients.iter().filter(|(_, slot)| holds(slot)).count() as u64;
         let opened = GraceEvent::Opened { locks: left, clients, until_ms, exact };
         self.unsaid.push(Effect::Grace(opened));
         self.grace =

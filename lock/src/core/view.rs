@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::Core;
-use crate::record::{ClientRecord, LockRecord, Record, WaiterRecord};
+use crate::effect::Conflict;
+use crate::record::{ClientRecord, LockRecord, Record, ShareRecord, WaiterRecord};
 use crate::table::ClientSlot;
-use crate::types::{FileId, Range};
+use crate::types::{FileId, Mode, Owner, Range};
 
 /// The open grace window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,11 +17,11 @@ pub struct GraceView {
     pub exact: bool,
     /// Reclaims of recorded locks granted so far.
     pub reclaimed: u64,
-    /// Locks still waited for.
+    /// Locks and shares still waited for.
     pub left: u64,
 }
 
-/// A client the core knows: on record, or holding or awaiting something.
+/// A client the core knows: on record, registered, or holding or awaiting something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientView {
     /// Which client.
@@ -31,53 +32,15 @@ pub struct ClientView {
     pub locks: u64,
     /// Requests of its that wait.
     pub waiters: u64,
+    /// Its share reservations.
+    pub shares: u64,
+    /// Whether it is known even where it has nothing: [`Input::Register`](crate::Input::Register).
+    pub registered: bool,
+    /// When all it has is released, on the core's clock, unless it comes back; `None` where it was
+    /// not disconnected.
+    pub lapses_ms: Option<u64>,
     /// When it last asked for anything, on the core's clock; 0 = not since the start.
     pub seen_ms: u64,
-}
-
-/// What happened since the start, and what is there now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Now: locks held.
-    pub locks: u64,
-    /// Now: files with a lock or a waiter.
-    pub files: u64,
-    /// Now: owners that hold or await something.
-    pub owners: u64,
-    /// Now: clients known.
-    pub clients: u64,
-    /// Now: requests that wait.
-    pub waiting: u64,
-    /// Now: grants not yet acknowledged.
-    pub unacknowledged: u64,
-    /// Since the start: locks granted at once.
-    pub granted: u64,
-    /// Since the start: locks granted after a wait.
-    pub granted_waited: u64,
-    /// Since the start: reclaims granted.
-    pub reclaimed: u64,
-    /// Since the start: unlocks.
-    pub unlocked: u64,
-    /// Since the start: requests refused because of a conflict.
-    pub refused_conflict: u64,
-    /// Since the start: requests refused in grace.
-    pub refused_grace: u64,
-    /// Since the start: requests refused because of a limit.
-    pub refused_limit: u64,
-    /// Since the start: reclaims refused.
-    pub refused_reclaim: u64,
-    /// Since the start: requests refused because of a deadlock.
-    pub deadlocks: u64,
-    /// Since the start: searches for a deadlock that ended at their limit, without a result.
-    pub deadlock_searches_cut: u64,
-    /// Since the start: requests that began to wait.
-    pub blocked: u64,
-    /// Since the start: waiters cancelled or dropped with their client.
-    pub cancelled: u64,
-    /// Since the start: waiters whose client stopped re-sending.
-    pub expired: u64,
-    /// Since the start: grants rolled back.
-    pub rolled_back: u64,
 }
 
 impl Core {
@@ -110,6 +73,65 @@ impl Core {
         self.table.queue.in_order().map(|ix| self.table.waiter_record(ix))
     }
 
+    /// All share reservations, in no particular but a repeatable order.
+    pub fn shares(&self) -> impl Iterator<Item = ShareRecord> + '_ {
+        self.table.shares.all().filter_map(|(owner, file)| self.table.share_record(owner, file))
+    }
+
+    /// The share reservations of one file, by owner.
+    #[must_use]
+    pub fn shares_of_file(&self, file: &FileId) -> Vec<ShareRecord> {
+        let file = self.table.names.file(file);
+        let mut found: Vec<ShareRecord> = file
+            .into_iter()
+            .flat_map(|file| self.table.shares.on_file(file).map(move |owner| (owner, file)))
+            .filter_map(|(owner, file)| self.table.share_record(owner, file))
+            .collect();
+        found.sort_by(|a, b| a.owner.owner_id.cmp(&b.owner.owner_id));
+        found
+    }
+
+    /// Whether somebody else's lock forbids an input or output, for servers whose locks are
+    /// mandatory: `Shared` = a read, which other owners' exclusive locks forbid; `Exclusive` = a
+    /// write, which all their locks forbid. `owner` = `None` has no locks of its own.
+    ///
+    /// Locks that wait to be reclaimed count, waiters and share reservations do not. Where nothing
+    /// is locked this looks at one number, where the file is not locked at one hash more. (A range
+    /// is never empty: an I/O of no bytes is nobody's intrusion and must not be asked about.)
+    #[must_use]
+    pub fn intrudes(
+        &self,
+        owner: Option<&Owner>,
+        file: &FileId,
+        range: Range,
+        mode: Mode,
+    ) -> Option<Conflict> {
+        if self.table.locks.len() == 0 {
+            return None;
+        }
+        let file = self.table.names.file(file)?;
+        if self.table.names.files[file].held == 0 {
+            return None;
+        }
+        let owner = owner.and_then(|owner| self.table.names.owner(owner));
+        let lock = self.table.blocker(owner, file, range, mode)?;
+        let held = self.table.locks.get(lock);
+        let owner = self.table.names.owners[held.owner].owner.clone();
+        Some(Conflict { owner, range: self.table.locks.range(lock), mode: held.attrs.mode })
+    }
+
+    /// [`Core::intrudes`] by reading.
+    #[must_use]
+    pub fn may_read(&self, owner: Option<&Owner>, file: &FileId, range: Range) -> bool {
+        self.intrudes(owner, file, range, Mode::Shared).is_none()
+    }
+
+    /// [`Core::intrudes`] by writing.
+    #[must_use]
+    pub fn may_write(&self, owner: Option<&Owner>, file: &FileId, range: Range) -> bool {
+        self.intrudes(owner, file, range, Mode::Exclusive).is_none()
+    }
+
     /// All clients, by name.
     #[must_use]
     pub fn clients(&self) -> Vec<ClientView> {
@@ -131,7 +153,10 @@ impl Core {
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
         let clients = self.table.names.clients.iter();
         let clients = clients.filter_map(|(_, slot)| slot.record.clone()).map(Record::Client);
-        clients.chain(self.locks().map(Record::Lock)).chain(self.waiters().map(Record::Waiter))
+        clients
+            .chain(self.locks().map(Record::Lock))
+            .chain(self.waiters().map(Record::Waiter))
+            .chain(self.shares().map(Record::Share))
     }
 
     /// The grace window, while it is open.
@@ -142,23 +167,8 @@ impl Core {
             until_ms: window.until_ms,
             exact: window.exact,
             reclaimed: window.reclaimed,
-            left: self.table.locks.unreclaimed,
+            left: self.unreclaimed(),
         })
-    }
-
-    /// Counts of now and since the start.
-    #[must_use]
-    pub fn counters(&self) -> Counters {
-        Counters {
-            locks: self.table.locks.len(),
-            files: self.table.names.files.len() as u64,
-            owners: self.table.names.owners.len() as u64,
-            clients: self.table.names.clients.len() as u64,
-            waiting: self.table.queue.waiting(),
-            unacknowledged: self.table.queue.pending,
-            deadlock_searches_cut: self.table.deadlock_searches_cut(),
-            ..self.counters
-        }
     }
 }
 
@@ -168,6 +178,9 @@ fn view_client(slot: &ClientSlot) -> ClientView {
         record: slot.record.clone(),
         locks: slot.held,
         waiters: slot.waiting,
+        shares: slot.shares,
+        registered: slot.registered,
+        lapses_ms: slot.lapses_ms,
         seen_ms: slot.seen_ms,
     }
 }

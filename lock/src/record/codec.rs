@@ -7,12 +7,17 @@ use uuid::Uuid;
 
 use super::bytes::{Reader, Writer};
 use super::{
-    ClientRecord, Granted, LockRecord, Record, RecordError, RecordKey, Table, Undo, WaiterRecord,
+    ClientRecord, Granted, LockRecord, Record, RecordError, RecordKey, ShareRecord, Table, Undo,
+    WaiterRecord,
 };
-use crate::types::{FileId, LockId, Mode, Owner, Range, WaiterId};
+use crate::types::{Access, FileId, LockId, Mode, Owner, Range, WaiterId};
 
-/// The version this code writes, and the newest it reads.
-const VERSION: u8 = 1;
+/// The first version, and still that of every record it can say.
+const VERSION_1: u8 = 1;
+
+/// The version of a waiter with a deadline, and the newest this code reads. A waiter without one is
+/// written as version 1, so that a record has one form.
+const VERSION_2: u8 = 2;
 
 impl RecordKey {
     /// The key as bytes.
@@ -34,10 +39,15 @@ impl RecordKey {
                 key.extend_from_slice(client_id.as_bytes());
                 key
             }
+            RecordKey::Share { file, owner_id } => {
+                let mut key = RecordKey::file_prefix(Table::Shares, file);
+                key.extend_from_slice(owner_id.as_bytes());
+                key
+            }
         }
     }
 
-    /// What the keys of all locks (or all waiters) of a file begin with.
+    /// What the keys of all locks (or waiters, or shares) of a file begin with.
     #[must_use]
     pub fn file_prefix(table: Table, file: &FileId) -> Vec<u8> {
         let bytes = file.as_bytes();
@@ -74,6 +84,12 @@ impl RecordKey {
                 let client_id = text.map_err(|_| RecordError::Invalid("client_id"))?;
                 Ok(RecordKey::Client { client_id: Arc::from(client_id) })
             }
+            4 => {
+                let file = key_file(&mut key)?;
+                let text = std::str::from_utf8(key.0);
+                let owner_id = text.map_err(|_| RecordError::Invalid("owner_id"))?;
+                Ok(RecordKey::Share { file, owner_id: Arc::from(owner_id) })
+            }
             _ => Err(RecordError::Invalid("table")),
         }
     }
@@ -89,7 +105,11 @@ impl Record {
     /// The record's value as bytes; what the key says is not repeated.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::new(VERSION);
+        let version = match self {
+            Record::Waiter(waiter) if waiter.deadline_ms > 0 => VERSION_2,
+            _ => VERSION_1,
+        };
+        let mut out = Writer::new(version);
         match self {
             Record::Lock(lock) => put_lock(&mut out, lock),
             Record::Waiter(waiter) => put_waiter(&mut out, waiter),
@@ -98,6 +118,7 @@ impl Record {
                 out.bytes(&client.contact);
                 out.number(client.since_ms);
             }
+            Record::Share(share) => put_share(&mut out, share),
         }
         out.finish()
     }
@@ -110,14 +131,22 @@ impl Record {
     pub fn decode(key: &[u8], value: &[u8]) -> Result<Record, RecordError> {
         let key = RecordKey::from_bytes(key)?;
         let mut value = Reader(value);
-        match value.byte()? {
-            VERSION => {}
-            other => return Err(RecordError::Version(other)),
+        let version = value.byte()?;
+        match (&key, version) {
+            (_, VERSION_1) | (RecordKey::Waiter { .. }, VERSION_2) => {}
+            _ => return Err(RecordError::Version(version)),
         }
         let record = match key {
             RecordKey::Lock { file, id } => Record::Lock(get_lock(&mut value, file, id)?),
             RecordKey::Waiter { file, waiter } => {
-                Record::Waiter(get_waiter(&mut value, file, waiter)?)
+                let mut waiter = get_waiter(&mut value, file, waiter)?;
+                if version == VERSION_2 {
+                    waiter.deadline_ms = value.number()?;
+                    if waiter.deadline_ms == 0 {
+                        return Err(RecordError::Invalid("deadline_ms"));
+                    }
+                }
+                Record::Waiter(waiter)
             }
             RecordKey::Client { client_id } => Record::Client(ClientRecord {
                 client_id,
@@ -125,6 +154,9 @@ impl Record {
                 contact: Arc::from(value.bytes()?),
                 since_ms: value.number()?,
             }),
+            RecordKey::Share { file, owner_id } => {
+                Record::Share(get_share(&mut value, file, owner_id)?)
+            }
         };
         value.end()?;
         Ok(record)
@@ -191,6 +223,46 @@ fn get_lock(value: &mut Reader<'_>, file: FileId, id: LockId) -> Result<LockReco
     })
 }
 
+fn put_share(out: &mut Writer, share: &ShareRecord) {
+    // The owner's id is in the key.
+    out.bytes(share.owner.client_id.as_bytes());
+    out.bytes(share.owner.share_name.as_bytes());
+    out.bytes(&share.owner.note);
+    out.byte(share.access as u8);
+    out.byte(share.deny as u8);
+    out.number(share.incarnation.into());
+    out.number(share.acquired_ms);
+    out.byte(u8::from(share.reclaim));
+}
+
+fn get_share(
+    value: &mut Reader<'_>,
+    file: FileId,
+    owner_id: Arc<str>,
+) -> Result<ShareRecord, RecordError> {
+    let owner = Owner {
+        owner_id,
+        client_id: Arc::from(value.text("client_id")?),
+        share_name: Arc::from(value.text("share_name")?),
+        note: Arc::from(value.bytes()?),
+    };
+    Ok(ShareRecord {
+        owner,
+        file,
+        access: get_access(value, "access")?,
+        deny: get_access(value, "deny")?,
+        incarnation: value.number32("incarnation")?,
+        acquired_ms: value.number()?,
+        reclaim: value.flag("reclaim")?,
+    })
+}
+
+fn get_access(value: &mut Reader<'_>, field: &'static str) -> Result<Access, RecordError> {
+    let byte = value.byte()?;
+    let access = Access::ALL.into_iter().find(|&access| access as u8 == byte);
+    access.ok_or(RecordError::Invalid(field))
+}
+
 fn put_waiter(out: &mut Writer, waiter: &WaiterRecord) {
     out.raw(waiter.id.uuid().as_bytes());
     put_owner(out, &waiter.owner);
@@ -214,6 +286,9 @@ fn put_waiter(out: &mut Writer, waiter: &WaiterRecord) {
             }
         }
     }
+    if waiter.deadline_ms > 0 {
+        out.number(waiter.deadline_ms);
+    }
 }
 
 fn get_waiter(
@@ -232,6 +307,7 @@ fn get_waiter(
         incarnation: value.number32("incarnation")?,
         queued_ms: value.number()?,
         expires_ms: value.number()?,
+        deadline_ms: 0,
         find_deadlock: value.flag("find_deadlock")?,
         context: Arc::from(value.bytes()?),
         granted: None,

@@ -6,7 +6,7 @@ mod codec;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::types::{FileId, LockId, Mode, Owner, Range, WaiterId};
+use crate::types::{Access, FileId, LockId, Mode, Owner, Range, WaiterId};
 
 /// The tables, by the first byte of their keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +17,8 @@ pub enum Table {
     Waiters = 2,
     /// Clients to notify after a restart.
     Clients = 3,
+    /// Share reservations.
+    Shares = 4,
 }
 
 /// One change to the durable image. All changes of a step belong in one atomic batch.
@@ -49,6 +51,8 @@ pub enum Record {
     Waiter(WaiterRecord),
     /// A client with a contact.
     Client(ClientRecord),
+    /// A share reservation.
+    Share(ShareRecord),
 }
 
 /// A held lock: one piece, in one mode, of one owner.
@@ -95,6 +99,8 @@ pub struct WaiterRecord {
     pub queued_ms: u64,
     /// When it is forgotten unless re-sent; 0 = never.
     pub expires_ms: u64,
+    /// When it is told that its time is over, however often re-sent; 0 = never.
+    pub deadline_ms: u64,
     /// Whether it asked for deadlocks to be found.
     pub find_deadlock: bool,
     /// How to call back.
@@ -135,6 +141,25 @@ pub struct ClientRecord {
     pub since_ms: u64,
 }
 
+/// A share reservation: one owner's, on one file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShareRecord {
+    /// Whose.
+    pub owner: Owner,
+    /// On which file.
+    pub file: FileId,
+    /// What the owner may do.
+    pub access: Access,
+    /// What nobody else may do.
+    pub deny: Access,
+    /// The client's state number when it was taken or reclaimed.
+    pub incarnation: u32,
+    /// When it was taken, on the core's clock.
+    pub acquired_ms: u64,
+    /// Whether it was reclaimed after a restart.
+    pub reclaim: bool,
+}
+
 /// The key of a record. Keys sort by table, then file, so all of a file is one prefix:
 /// [`RecordKey::file_prefix`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,6 +183,13 @@ pub enum RecordKey {
         /// Which client.
         client_id: Arc<str>,
     },
+    /// Key of a share reservation.
+    Share {
+        /// On which file.
+        file: FileId,
+        /// Whose: [`Owner::owner_id`].
+        owner_id: Arc<str>,
+    },
 }
 
 impl Record {
@@ -168,6 +200,10 @@ impl Record {
             Record::Lock(lock) => RecordKey::Lock { file: lock.file.clone(), id: lock.id },
             Record::Waiter(w) => RecordKey::Waiter { file: w.file.clone(), waiter: w.waiter },
             Record::Client(c) => RecordKey::Client { client_id: Arc::clone(&c.client_id) },
+            Record::Share(share) => RecordKey::Share {
+                file: share.file.clone(),
+                owner_id: Arc::clone(&share.owner.owner_id),
+            },
         }
     }
 

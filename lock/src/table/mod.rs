@@ -1,4 +1,4 @@
-//! The table: who holds what and who waits, with every index kept in step.
+//! The table: who holds what, who reserved what and who waits, with every index kept in step.
 
 mod deadlock;
 mod locks;
@@ -6,6 +6,7 @@ mod lookup;
 mod names;
 mod place;
 mod queue;
+mod shares;
 mod slab;
 mod tree;
 
@@ -14,18 +15,21 @@ pub(crate) use locks::{Attrs, Held, Standing};
 pub(crate) use names::{ClientSlot, Names};
 pub(crate) use place::{Ids, Put};
 pub(crate) use queue::Waiter;
+pub(crate) use shares::Share;
 
 use crate::types::Range;
 use deadlock::Walk;
 use locks::Locks;
 use queue::Queue;
+use shares::Shares;
 
-/// Locks, waiters, and the names they use.
+/// Locks, waiters, share reservations, and the names they use.
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) names: Names,
     pub(crate) locks: Locks,
     pub(crate) queue: Queue,
+    pub(crate) shares: Shares,
     /// Where something became free that somebody may wait for: every change that weakens a lock or
     /// takes a waiter out of the way ends here, so no release path can forget to wake.
     pub(crate) freed: Vec<(u32, Range)>,
@@ -42,6 +46,7 @@ impl Table {
             names: Names::new(seed),
             locks: Locks::default(),
             queue: Queue::default(),
+            shares: Shares::default(),
             freed: Vec::new(),
             grown: Vec::new(),
             walk: Walk::default(),

@@ -23,6 +23,14 @@ pub(crate) struct FileSlot {
     pub(crate) waiting: u64,
     /// How many grants are not yet acknowledged.
     pub(crate) pending: u64,
+    /// How many owners have a share reservation.
+    pub(crate) shares: u64,
+}
+
+impl FileSlot {
+    fn is_idle(&self) -> bool {
+        self.held + self.waiting + self.pending + self.shares == 0
+    }
 }
 
 /// An owner that holds or awaits something.
@@ -30,19 +38,31 @@ pub(crate) struct FileSlot {
 pub(crate) struct OwnerSlot {
     pub(crate) owner: Owner,
     pub(crate) client: u32,
-    /// How many locks and waiters name this slot.
+    /// How many locks, shares and waiters name this slot.
     pub(crate) uses: u64,
 }
 
-/// A client on record, or with owners.
+/// A client on record, registered, or with owners.
 #[derive(Debug)]
 pub(crate) struct ClientSlot {
     pub(crate) id: Arc<str>,
     pub(crate) owners: BTreeSet<u32>,
     pub(crate) held: u64,
     pub(crate) waiting: u64,
+    pub(crate) shares: u64,
     pub(crate) record: Option<ClientRecord>,
     pub(crate) seen_ms: u64,
+    /// Whether it is known even where it has nothing.
+    pub(crate) registered: bool,
+    /// When all it has is released, unless it comes back before.
+    pub(crate) lapses_ms: Option<u64>,
+}
+
+impl ClientSlot {
+    fn is_idle(&self) -> bool {
+        let known = self.record.is_some() || self.registered || self.lapses_ms.is_some();
+        self.owners.is_empty() && !known
+    }
 }
 
 /// The three registers of names.
@@ -107,6 +127,7 @@ impl Names {
             held: 0,
             waiting: 0,
             pending: 0,
+            shares: 0,
         };
         let file = self.files.insert(slot);
         self.file_numbers.insert(id.clone(), file);
@@ -138,20 +159,23 @@ impl Names {
             owners: BTreeSet::new(),
             held: 0,
             waiting: 0,
+            shares: 0,
             record: None,
             seen_ms: 0,
+            registered: false,
+            lapses_ms: None,
         });
         self.client_numbers.insert(Arc::clone(client_id), client);
         self.idle_clients.push(client);
         client
     }
 
-    /// One more lock or waiter names the owner.
+    /// One more lock, share or waiter names the owner.
     pub(crate) fn use_owner(&mut self, owner: u32) {
         self.owners[owner].uses += 1;
     }
 
-    /// One lock or waiter less names the owner.
+    /// One lock, share or waiter less names the owner.
     pub(crate) fn disuse_owner(&mut self, owner: u32) {
         let slot = &mut self.owners[owner];
         slot.uses -= 1;
@@ -162,13 +186,12 @@ impl Names {
 
     /// Notes that the file may have nothing left.
     pub(crate) fn file_shrank(&mut self, file: u32) {
-        let slot = &self.files[file];
-        if slot.held + slot.waiting + slot.pending == 0 {
+        if self.files[file].is_idle() {
             self.idle_files.push(file);
         }
     }
 
-    /// Notes that the client's record is gone.
+    /// Notes that the client's record or registration is gone.
     pub(crate) fn client_shrank(&mut self, client: u32) {
         self.idle_clients.push(client);
     }
@@ -176,9 +199,7 @@ impl Names {
     /// Forgets names that name nothing any more.
     pub(crate) fn sweep(&mut self) {
         while let Some(file) = self.idle_files.pop() {
-            if let Some(slot) = self.files.get(file)
-                && slot.held + slot.waiting + slot.pending == 0
-            {
+            if self.files.get(file).is_some_and(FileSlot::is_idle) {
                 let slot = self.files.remove(file);
                 self.file_numbers.remove(&slot.id);
             }
@@ -192,10 +213,7 @@ impl Names {
             }
         }
         while let Some(client) = self.idle_clients.pop() {
-            if let Some(slot) = self.clients.get(client)
-                && slot.owners.is_empty()
-                && slot.record.is_none()
-            {
+            if self.clients.get(client).is_some_and(ClientSlot::is_idle) {
                 let slot = self.clients.remove(client);
                 self.client_numbers.remove(&*slot.id);
             }

@@ -23,9 +23,20 @@ pub(crate) struct Waiter {
     pub(crate) incarnation: u32,
     pub(crate) queued_ms: u64,
     pub(crate) expires_ms: u64,
+    pub(crate) deadline_ms: u64,
     pub(crate) find_deadlock: bool,
     pub(crate) context: Arc<[u8]>,
     pub(crate) granted: Option<Granted>,
+}
+
+impl Waiter {
+    /// When it is forgotten at the latest; 0 = never.
+    fn due_ms(&self) -> u64 {
+        match (self.expires_ms, self.deadline_ms) {
+            (0, due_ms) | (due_ms, 0) => due_ms,
+            (expires_ms, deadline_ms) => expires_ms.min(deadline_ms),
+        }
+    }
 }
 
 /// All of them.
@@ -113,12 +124,13 @@ impl Queue {
     ) {
         let seq = self.seq(ix);
         let waiter = &mut self.waiters[ix];
-        self.expiry.remove(&(waiter.expires_ms, seq));
+        self.expiry.remove(&(waiter.due_ms(), seq));
         waiter.context = context;
         waiter.expires_ms = expires_ms;
         waiter.incarnation = incarnation;
-        if expires_ms > 0 {
-            self.expiry.insert((expires_ms, seq));
+        let due_ms = waiter.due_ms();
+        if due_ms > 0 {
+            self.expiry.insert((due_ms, seq));
         }
     }
 }
@@ -126,7 +138,8 @@ impl Queue {
 impl Table {
     /// Puts a request at its place in the queue, or a grant among the unacknowledged.
     pub(crate) fn insert_waiter(&mut self, range: Range, seq: u64, waiter: Waiter) -> u32 {
-        let Waiter { owner, file, mode, expires_ms, .. } = waiter;
+        let Waiter { owner, file, mode, .. } = waiter;
+        let due_ms = waiter.due_ms();
         let waits = waiter.granted.is_none();
         let queue = &mut self.queue;
         let ix = queue.waiters.insert(waiter);
@@ -141,8 +154,8 @@ impl Table {
             slot.waiting += 1;
             let client = self.names.owners[owner].client;
             self.names.clients[client].waiting += 1;
-            if expires_ms > 0 {
-                queue.expiry.insert((expires_ms, seq));
+            if due_ms > 0 {
+                queue.expiry.insert((due_ms, seq));
             }
         } else {
             slot.pending += 1;
@@ -189,14 +202,15 @@ impl Table {
 
     fn leave_queue(&mut self, ix: u32) {
         let seq = self.queue.seq(ix);
-        let &Waiter { owner, file, mode, expires_ms, .. } = self.queue.get(ix);
+        let waiter = self.queue.get(ix);
+        let (&Waiter { owner, file, mode, .. }, due_ms) = (waiter, waiter.due_ms());
         let slot = &mut self.names.files[file];
         let root = &mut slot.queue[side(mode)];
         *root = self.queue.tree.remove(*root, ix);
         slot.waiting -= 1;
         let client = self.names.owners[owner].client;
         self.names.clients[client].waiting -= 1;
-        self.queue.expiry.remove(&(expires_ms, seq));
+        self.queue.expiry.remove(&(due_ms, seq));
     }
 
     /// The request as a record.
@@ -212,6 +226,7 @@ impl Table {
             incarnation: waiter.incarnation,
             queued_ms: waiter.queued_ms,
             expires_ms: waiter.expires_ms,
+            deadline_ms: waiter.deadline_ms,
             find_deadlock: waiter.find_deadlock,
             context: Arc::clone(&waiter.context),
             granted: waiter.granted.clone(),

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cleat_lock::{
-    Config, Core, Effect, FileId, GraceEvent, GrantAck, Input, LockId, LockRequest, Mode, Outcome,
-    Owner, Range, Record, RecordOp, Token, Wait, WaiterId,
+    Access, Config, Core, Effect, FileId, GraceEvent, GrantAck, Input, LockId, LockRequest, Mode,
+    Outcome, Owner, Range, Record, RecordOp, ShareRequest, Token, UpgradeRequest, Wait, WaiterId,
 };
 use uuid::Uuid;
 
@@ -43,7 +43,7 @@ pub fn ask() -> Ask {
 
 pub fn waiting() -> Ask {
     let context = Arc::from(&b"callback"[..]);
-    Ask { wait: Some(Wait { context, expires_ms: 0, find_deadlock: true }), ..ask() }
+    Ask { wait: Some(Wait { context, expires_ms: 0, timeout_ms: 0, find_deadlock: true }), ..ask() }
 }
 
 pub fn reclaiming() -> Ask {
@@ -199,6 +199,89 @@ impl Desk {
 
     pub fn reclaim(&mut self, who: &str, range: Range, mode: Mode) -> Outcome {
         self.lock_full(who, "f", range, mode, reclaiming()).0
+    }
+
+    pub fn upgrade_full(
+        &mut self,
+        who: &str,
+        range: Range,
+        wait: Option<Wait>,
+    ) -> (Outcome, Vec<Effect>) {
+        self.upgrade_on(who, "f", range, Ask { wait, ..ask() })
+    }
+
+    pub fn upgrade_on(
+        &mut self,
+        who: &str,
+        on: &str,
+        range: Range,
+        ask: Ask,
+    ) -> (Outcome, Vec<Effect>) {
+        let (id, owner, file) = (self.fresh_id(), owner(who), file(on));
+        let Ask { wait, incarnation, contact, .. } = ask;
+        self.call(|token| {
+            Input::Upgrade(UpgradeRequest {
+                token,
+                id,
+                owner,
+                file,
+                range,
+                wait,
+                incarnation,
+                contact,
+            })
+        })
+    }
+
+    pub fn upgrade(&mut self, who: &str, range: Range) -> Outcome {
+        self.upgrade_full(who, range, None).0
+    }
+
+    pub fn upgrade_wait(&mut self, who: &str, range: Range) -> Outcome {
+        self.upgrade_full(who, range, waiting().wait).0
+    }
+
+    pub fn share_full(
+        &mut self,
+        who: &str,
+        on: &str,
+        (access, deny): (Access, Access),
+        ask: Ask,
+    ) -> (Outcome, Vec<Effect>) {
+        let (owner, file) = (owner(who), file(on));
+        let Ask { reclaim, incarnation, contact, .. } = ask;
+        self.call(|token| {
+            Input::Share(ShareRequest {
+                token,
+                owner,
+                file,
+                access,
+                deny,
+                reclaim,
+                incarnation,
+                contact,
+            })
+        })
+    }
+
+    pub fn share(&mut self, who: &str, access: Access, deny: Access) -> Outcome {
+        self.share_full(who, "f", (access, deny), ask()).0
+    }
+
+    pub fn unshare(&mut self, who: &str) -> Vec<Effect> {
+        let (owner, file) = (owner(who), file("f"));
+        let (outcome, effects) = self.call(|token| Input::Unshare { token, owner, file });
+        assert_eq!(outcome, Outcome::Done);
+        effects
+    }
+
+    /// The shares of file `f`, as `owner access/deny`.
+    pub fn shared(&self) -> String {
+        let shares = self.core.shares_of_file(&file("f"));
+        let lines = shares
+            .iter()
+            .map(|share| format!("{} {:?}/{:?}", share.owner.owner_id, share.access, share.deny));
+        lines.collect::<Vec<_>>().join(", ")
     }
 
     pub fn unlock_full(&mut self, who: &str, on: &str, range: Range) -> (Outcome, Vec<Effect>) {

@@ -1,0 +1,149 @@
+//! Share reservations: who may open a file beside whom (XNFS ch. 10, NLM_SHARE and NLM_UNSHARE).
+
+use super::Core;
+use crate::effect::{Effect, Outcome, ShareConflict};
+use crate::error::Limit;
+use crate::input::ShareRequest;
+use crate::table::Share;
+use crate::types::{FileId, Owner, Reservation};
+
+impl Core {
+    /// Reserves. What the owner reserved before counts for nothing against the new reservation and
+    /// is replaced by it; where another owner's is in the way the old one stays.
+    pub(super) fn share(&mut self, request: &ShareRequest, fx: &mut Vec<Effect>) -> Outcome {
+        let owner = self.table.names.owner(&request.owner);
+        let file = self.table.names.file(&request.file);
+        let wanted = Reservation { access: request.access, deny: request.deny };
+        if let (Some(owner), Some(file)) = (owner, file)
+            && let Some(&held) = self.table.shares.get(owner, file)
+        {
+            self.see(owner);
+            if self.is_known(&held, request) {
+                return self.confirm_share(owner, file, held, request, fx);
+            }
+        }
+        match self.grace_left_ms() {
+            Some(left_ms) if !request.reclaim => return Outcome::Grace { left_ms },
+            None if request.reclaim => return Outcome::ReclaimRefused,
+            _ => {}
+        }
+        let other =
+            file.and_then(|file| Some((file, self.table.shares.in_the_way(owner, file, wanted)?)));
+        if let Some((file, other)) = other {
+            return self.share_conflict(other, file);
+        }
+        self.place_share(request, wanted, fx)
+    }
+
+    /// Whether a request asks for what its owner has already: sent again, or a reclaim, or in an
+    /// exact window one whose reply was lost with the server.
+    fn is_known(&self, held: &Share, request: &ShareRequest) -> bool {
+        let wanted = Reservation { access: request.access, deny: request.deny };
+        if request.reclaim {
+            return held.reservation.covers(wanted);
+        }
+        let stands = !held.unreclaimed || self.grace.as_ref().is_some_and(|window| window.exact);
+        stands && (held.reservation, held.incarnation) == (wanted, request.incarnation)
+    }
+
+    fn confirm_share(
+        &mut self,
+        owner: u32,
+        file: u32,
+        held: Share,
+        request: &ShareRequest,
+        fx: &mut Vec<Effect>,
+    ) -> Outcome {
+        self.register(owner, request.incarnation, &request.contact, fx);
+        let reclaimed = request.reclaim || held.unreclaimed;
+        let share = Share {
+            reservation: Reservation { access: request.access, deny: request.deny },
+            incarnation: request.incarnation,
+            reclaim: held.reclaim || reclaimed,
+            unreclaimed: false,
+            ..held
+        };
+        if reclaimed {
+            self.counters.reclaimed += 1;
+        }
+        if held.unreclaimed
+            && let Some(window) = &mut self.grace
+        {
+            window.reclaimed += 1;
+        }
+        if share != held {
+            self.table.set_share(owner, file, share);
+            fx.extend(self.table.put_share(owner, file));
+        }
+        Outcome::Granted
+    }
+
+    fn place_share(
+        &mut self,
+        request: &ShareRequest,
+        reservation: Reservation,
+        fx: &mut Vec<Effect>,
+    ) -> Outcome {
+        if let Some(refusal) = self.too_many_clients(&request.owner.client_id) {
+            return refusal;
+        }
+        let owner = self.table.names.intern_owner(&request.owner);
+        let file = self.table.names.intern_file(&request.file);
+        if let Some(refusal) = self.too_many_shares(owner, file) {
+            return refusal;
+        }
+        let &ShareRequest { incarnation, reclaim, .. } = request;
+        self.register(owner, incarnation, &request.contact, fx);
+        let acquired_ms = self.now_ms;
+        let share = Share { reservation, incarnation, acquired_ms, reclaim, unreclaimed: false };
+        self.table.set_share(owner, file, share);
+        fx.extend(self.table.put_share(owner, file));
+        if reclaim {
+            self.counters.reclaimed += 1;
+        } else {
+            self.counters.shared += 1;
+        }
+        Outcome::Granted
+    }
+
+    pub(super) fn unshare(
+        &mut self,
+        owner: &Owner,
+        file: &FileId,
+        fx: &mut Vec<Effect>,
+    ) -> Outcome {
+        let names = &self.table.names;
+        if let (Some(owner), Some(file)) = (names.owner(owner), names.file(file)) {
+            self.see(owner);
+            if self.table.release_share(owner, file, fx) {
+                self.counters.unshared += 1;
+            }
+        }
+        Outcome::Done
+    }
+
+    fn share_conflict(&self, other: u32, file: u32) -> Outcome {
+        let Some(share) = self.table.share_record(other, file) else {
+            return Outcome::NotFound;
+        };
+        let (owner, access, deny) = (share.owner, share.access, share.deny);
+        Outcome::ShareConflict(ShareConflict { owner, access, deny })
+    }
+
+    /// The refusal, where the owner may not have one more reservation.
+    fn too_many_shares(&self, owner: u32, file: u32) -> Option<Outcome> {
+        if self.table.shares.get(owner, file).is_some() {
+            return None;
+        }
+        let (names, limits) = (&self.table.names, &self.config.limits);
+        let client = &names.clients[names.owners[owner].client];
+        [
+            (Limit::SharesPerFile, names.files[file].shares, limits.shares_per_file),
+            (Limit::SharesPerClient, client.shares, limits.shares_per_client),
+            (Limit::SharesTotal, self.table.shares.len(), limits.shares_total),
+        ]
+        .into_iter()
+        .find(|&(_, current, maximum)| current >= maximum)
+        .map(|(which, current, maximum)| Outcome::Limit { which, current, maximum })
+    }
+}

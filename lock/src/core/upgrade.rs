@@ -1,0 +1,47 @@
+//! The explicit upgrade: from shared to exclusive, and nothing where there is nothing to upgrade.
+
+use super::Core;
+use crate::effect::{Effect, Outcome};
+use crate::input::{LockRequest, UpgradeRequest};
+use crate::table::Standing;
+use crate::types::Mode;
+
+impl Core {
+    /// Checks that the owner holds all it wants to upgrade; what then follows is an exclusive lock.
+    /// Such a request is held up by other holders alone, so there is nothing an upgrade could get
+    /// that a lock would not.
+    pub(super) fn upgrade(&mut self, request: UpgradeRequest, fx: &mut Vec<Effect>) -> Outcome {
+        let range = request.range;
+        let names = &self.table.names;
+        let place = names.owner(&request.owner).zip(names.file(&request.file));
+        if let Some((owner, file)) = place {
+            self.see(owner);
+            let mut pieces = self.table.locks.own_in(owner, file, range);
+            let settled = |ix| self.table.locks.get(ix).attrs.standing == Standing::Settled;
+            if pieces.all(settled) && self.table.holds(owner, file, range, Mode::Exclusive) {
+                return Outcome::Granted;
+            }
+        }
+        if let Some(left_ms) = self.grace_left_ms() {
+            return Outcome::Grace { left_ms };
+        }
+        if !place.is_some_and(|(owner, file)| self.table.holds(owner, file, range, Mode::Shared)) {
+            return Outcome::NotFound;
+        }
+        let UpgradeRequest { token, id, owner, file, wait, incarnation, contact, .. } = request;
+        let (mode, reclaim) = (Mode::Exclusive, false);
+        let request = LockRequest {
+            token,
+            id,
+            owner,
+            file,
+            range,
+            mode,
+            wait,
+            reclaim,
+            incarnation,
+            contact,
+        };
+        self.lock(request, fx)
+    }
+}

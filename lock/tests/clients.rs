@@ -1,0 +1,291 @@
+//! Clients that register, are disconnected, come back or do not; waits that time out; the counts.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::sync::Arc;
+
+use cleat_lock::{Access, Config, Effect, Input, Limit, Limits, Outcome, Range, Wait, WaitTimes};
+use common::{Ask, Desk, S, X, ask, bytes, grant_to};
+
+const TTL_MS: u64 = 30_000;
+
+impl Desk {
+    fn register(&mut self, client: &str, contact: &[u8]) -> (Outcome, Vec<Effect>) {
+        let (client_id, contact) = (Arc::from(client), Arc::from(contact));
+        self.call(|token| Input::Register { token, client_id, incarnation: 1, contact })
+    }
+
+    fn disconnect(&mut self, client: &str) -> Vec<Effect> {
+        self.step(Input::Disconnected { client_id: Arc::from(client) })
+    }
+
+    fn tick_at(&mut self, now_ms: u64) -> Vec<Effect> {
+        self.now_ms = now_ms;
+        self.step(Input::Tick)
+    }
+}
+
+fn lapsed(effects: &[Effect]) -> Vec<&str> {
+    let mut names = Vec::new();
+    for effect in effects {
+        if let Effect::Lapsed { client_id } = effect {
+            names.push(&**client_id);
+        }
+    }
+    names
+}
+
+fn forget(desk: &mut Desk, client: &str) -> Outcome {
+    let client_id = Arc::from(client);
+    desk.call(|token| Input::ForgetClient { token, client_id }).0
+}
+
+#[test]
+fn a_registered_client_is_known_though_it_holds_nothing() {
+    let mut desk = Desk::new();
+    assert_eq!(desk.register("a", b""), (Outcome::Done, vec![]));
+    let view = desk.core.client("a").unwrap();
+    assert_eq!((view.registered, view.record, view.seen_ms), (true, None, 1_000));
+    desk.lock("a/1", bytes(0, 9), X);
+    desk.unlock("a/1", Range::ALL);
+    assert_eq!(desk.core.counters().clients, 1);
+    assert_eq!(forget(&mut desk, "a"), Outcome::Done);
+    assert_eq!(desk.core.counters().clients, 0);
+    assert_eq!(forget(&mut desk, "a"), Outcome::NotFound);
+    // With a contact it goes on record.
+    let client_id = Arc::from("a");
+    assert_eq!(desk.register("a", b"addr"), (Outcome::Done, vec![Effect::Monitor { client_id }]));
+    assert_eq!(desk.register("a", b"addr"), (Outcome::Done, vec![]));
+    desk.restart(90_000, true);
+    assert_eq!(desk.core.client("a").unwrap().record.unwrap().incarnation, 1);
+}
+
+#[test]
+fn a_limit_on_clients_counts_the_registered() {
+    let limits = Limits { clients: 2, ..Limits::default() };
+    let mut desk = Desk::with(Config { limits, ..Config::default() });
+    desk.register("a", b"");
+    desk.register("b", b"");
+    let refused = Outcome::Limit { which: Limit::Clients, current: 2, maximum: 2 };
+    assert_eq!(desk.register("c", b"addr").0, refused);
+    assert_eq!(desk.lock("c/1", bytes(0, 9), X), refused);
+    assert_eq!(desk.share("c/1", Access::Read, Access::None), refused);
+    assert_eq!(desk.lock("b/1", bytes(0, 9), X), Outcome::Granted);
+    forget(&mut desk, "a");
+    assert_eq!(desk.lock("c/1", bytes(10, 19), X), Outcome::Granted);
+}
+
+#[test]
+fn who_does_not_come_back_loses_everything_at_its_time() {
+    let mut desk = Desk::new();
+    desk.register("a", b"");
+    desk.lock("a/1", bytes(0, 9), X);
+    desk.lock("b/1", bytes(20, 29), X);
+    desk.lock_wait("a/2", bytes(20, 29), X);
+    desk.share("a/1", Access::Both, Access::Both);
+    desk.lock_wait("b/1", bytes(0, 9), X);
+    assert!(desk.disconnect("a").is_empty());
+    desk.now_ms += 1_000;
+    assert!(desk.disconnect("a").is_empty(), "the time runs from the first");
+    let due_ms = 1_000 + TTL_MS;
+    assert_eq!(desk.core.client("a").unwrap().lapses_ms, Some(due_ms));
+    assert_eq!(desk.core.counters().leaving, 1);
+    assert_eq!(desk.core.next_deadline(), Some(due_ms));
+    assert!(desk.tick_at(due_ms - 1).is_empty());
+    let effects = desk.tick_at(due_ms);
+    assert_eq!(lapsed(&effects), ["a"]);
+    grant_to(&effects, "b/1");
+    assert_eq!(desk.held(), "b/1 0-9 X, b/1 20-29 X");
+    assert_eq!((desk.shared().as_str(), desk.queue().as_str()), ("", ""));
+    assert!(desk.core.client("a").is_none());
+    assert_eq!(desk.core.counters().lapsed, 1);
+    assert_eq!(desk.core.next_deadline(), None);
+}
+
+#[test]
+fn who_comes_back_in_time_keeps_everything() {
+    let client_id: Arc<str> = Arc::from("a");
+    let signs: [&dyn Fn(&mut Desk); 7] = [
+        &|desk| assert_eq!(desk.register("a", b"").0, Outcome::Done),
+        &|desk| assert_eq!(desk.test("a/7", bytes(0, 9), X), Outcome::Free),
+        &|desk| assert!(desk.unlock("a/7", bytes(0, 9)).is_empty()),
+        &|desk| assert_eq!(desk.cancel("a/7", bytes(0, 9), X), Outcome::Done),
+        &|desk| assert_eq!(desk.upgrade("a/7", bytes(0, 9)), Outcome::NotFound),
+        &|desk| assert!(desk.unshare("a/7").is_empty()),
+        &|desk| {
+            let client_id = Arc::clone(&client_id);
+            desk.call(|token| Input::ClientRestarted { token, client_id, incarnation: 1 });
+        },
+    ];
+    for sign in signs {
+        let mut desk = Desk::new();
+        desk.lock("a/1", bytes(20, 29), X);
+        desk.disconnect("a");
+        desk.now_ms += TTL_MS - 1;
+        sign(&mut desk);
+        assert_eq!(desk.core.next_deadline(), None);
+        desk.tick_at(500_000);
+        assert_eq!(desk.held(), "a/1 20-29 X");
+        // The next disconnection has a time of its own.
+        desk.disconnect("a");
+        assert_eq!(desk.core.next_deadline(), Some(500_000 + TTL_MS));
+    }
+}
+
+#[test]
+fn others_are_no_sign_of_life() {
+    let mut desk = Desk::new();
+    desk.lock("a/1", bytes(0, 9), X);
+    desk.disconnect("a");
+    assert!(desk.disconnect("unknown").is_empty());
+    desk.lock("b/1", bytes(20, 29), X);
+    desk.now_ms += TTL_MS;
+    // The release comes before the request that finds it due.
+    assert_eq!(desk.lock("b/1", bytes(0, 9), X), Outcome::Granted);
+}
+
+#[test]
+fn without_a_time_to_live_all_is_released_at_once() {
+    let mut desk = Desk::with(Config { disconnect_ttl_ms: 0, ..Config::default() });
+    desk.lock("a/1", bytes(0, 9), X);
+    desk.lock_wait("b/1", bytes(0, 9), X);
+    let effects = desk.disconnect("a");
+    assert_eq!(lapsed(&effects), ["a"]);
+    grant_to(&effects, "b/1");
+}
+
+#[test]
+fn clients_lapse_in_the_order_they_left() {
+    let mut desk = Desk::new();
+    for (at, name) in ["c", "a", "b"].into_iter().enumerate() {
+        desk.now_ms = 1_000 + at as u64;
+        desk.lock(&format!("{name}/1"), bytes(at as u64, at as u64), X);
+        desk.disconnect(name);
+    }
+    assert_eq!(lapsed(&desk.tick_at(900_000)), ["c", "a", "b"]);
+}
+
+#[test]
+fn a_record_outlives_the_lapse_of_its_client() {
+    let mut desk = Desk::new();
+    desk.register("a", b"addr");
+    desk.disconnect("a");
+    desk.tick_at(900_000);
+    let view = desk.core.client("a").unwrap();
+    assert!(view.record.is_some() && !view.registered);
+    assert_eq!(forget(&mut desk, "a"), Outcome::Done);
+    // Forgotten while its time runs, it is gone at once.
+    desk.register("a", b"addr");
+    desk.disconnect("a");
+    assert_eq!(forget(&mut desk, "a"), Outcome::Done);
+    assert_eq!(desk.core.next_deadline(), None);
+    assert!(desk.core.client("a").is_none());
+}
+
+fn timing(timeout_ms: u64, expires_ms: u64) -> Ask {
+    let context = Arc::from(&b"callback"[..]);
+    Ask { wait: Some(Wait { context, expires_ms, timeout_ms, find_deadlock: true }), ..ask() }
+}
+
+#[test]
+fn a_wait_that_is_over_is_told() {
+    let mut desk = Desk::new();
+    desk.lock("a", bytes(0, 9), S);
+    let timeout = timing(Wait::TIMEOUT_MS_DEFAULT, 0);
+    assert_eq!(desk.lock_full("b", "f", bytes(0, 9), X, timeout.clone()).0, Outcome::Blocked);
+    let waiter = desk.core.waiters().next().unwrap().waiter;
+    desk.lock_wait("c", bytes(0, 9), S);
+    // Sent again, it gets no more time.
+    desk.now_ms += 10_000;
+    assert_eq!(desk.lock_full("b", "f", bytes(0, 9), X, timeout).0, Outcome::Blocked);
+    assert_eq!(desk.core.next_deadline(), Some(61_000));
+    assert!(desk.tick_at(60_999).is_empty());
+    let effects = desk.tick_at(61_000);
+    let context = Arc::from(&b"callback"[..]);
+    assert!(effects.contains(&Effect::TimedOut { waiter, context }));
+    grant_to(&effects, "c");
+    assert_eq!(desk.queue(), "");
+    let counters = desk.core.counters();
+    assert_eq!((counters.timed_out, counters.expired), (1, 0));
+}
+
+#[test]
+fn a_timeout_survives_a_restart_and_ends_with_the_grant() {
+    let mut desk = Desk::new();
+    desk.lock("a", bytes(0, 9), X);
+    desk.lock_full("b", "f", bytes(0, 9), X, timing(5_000, 0));
+    desk.lock_full("c", "f", bytes(0, 9), X, timing(9_000, 0));
+    desk.restart(90_000, true);
+    assert_eq!(desk.core.next_deadline(), Some(6_000));
+    let waiter = grant_to(&desk.unlock("a", Range::ALL), "b");
+    assert_eq!(desk.core.next_deadline(), Some(10_000));
+    let effects = desk.tick_at(20_000);
+    assert!(matches!(&effects[..], [Effect::TimedOut { .. }]), "{effects:?}");
+    desk.accept(waiter);
+    assert_eq!(desk.held(), "b 0-9 X");
+}
+
+#[test]
+fn silence_and_timeout_end_a_wait_whichever_comes_first() {
+    let mut desk = Desk::new();
+    desk.lock("a", bytes(0, 9), X);
+    desk.lock_full("b", "f", bytes(0, 9), X, timing(5_000, 4_000));
+    desk.lock_full("c", "f", bytes(0, 9), X, timing(5_000, 8_000));
+    assert_eq!(desk.core.next_deadline(), Some(4_000));
+    assert!(desk.tick_at(4_000).is_empty(), "who is silent is told nothing");
+    assert_eq!(desk.core.next_deadline(), Some(6_000));
+    assert_eq!(desk.tick_at(6_000).len(), 1);
+    let counters = desk.core.counters();
+    assert_eq!((counters.timed_out, counters.expired, counters.waiting), (1, 1, 0));
+}
+
+#[test]
+fn waits_are_counted_by_their_duration() {
+    let mut desk = Desk::new();
+    for waited_ms in [0, 1, 2, 30_000, 30_001, 10_000_000] {
+        desk.lock("a", bytes(0, 9), X);
+        desk.lock_wait("b", bytes(0, 9), X);
+        desk.now_ms += waited_ms;
+        desk.unlock("a", Range::ALL);
+        desk.unlock("b", Range::ALL);
+    }
+    let waits: WaitTimes = desk.core.counters().waits;
+    assert_eq!(waits.counts, [2, 1, 0, 0, 0, 0, 0, 1, 1, 0, 1]);
+    assert_eq!((waits.total(), waits.sum_ms), (6, 10_060_004));
+    assert_eq!(desk.core.counters().granted_waited, 6);
+}
+
+#[test]
+fn a_refused_request_is_a_sign_of_life() {
+    let mut desk = Desk::new();
+    desk.lock("a/1", bytes(0, 9), X);
+    desk.lock("b/1", bytes(10, 19), X);
+    desk.now_ms = 7_000;
+    assert!(desk.lock("a/1", bytes(10, 19), X).error().is_some());
+    assert_eq!(desk.core.client("a").unwrap().seen_ms, 7_000);
+}
+
+#[test]
+fn the_conservative_profile_is_what_its_text_says() {
+    let limits = Limits::conservative();
+    let locks = (limits.locks_per_file, limits.locks_per_client, limits.locks_total);
+    assert_eq!(locks, (1_000, 10_000, 100_000));
+    let shares = (limits.shares_per_file, limits.shares_per_client, limits.shares_total);
+    assert_eq!(shares, locks);
+    let mut desk = Desk::with(Config { limits, ..Config::default() });
+    desk.check_every_step = false;
+    for at in 0..1_000 {
+        assert_eq!(desk.lock("a/1", bytes(at * 10, at * 10 + 4), X), Outcome::Granted);
+    }
+    let refused = Outcome::Limit { which: Limit::LocksPerFile, current: 1_000, maximum: 1_000 };
+    assert_eq!(desk.lock("a/1", bytes(20_000, 20_001), X), refused);
+    // A split makes one more; a merge makes room.
+    let (outcome, _) = desk.unlock_full("a/1", "f", bytes(2, 2));
+    assert_eq!(outcome, refused);
+    assert_eq!(desk.lock("a/1", bytes(5, 9), X), Outcome::Granted);
+    assert_eq!(desk.core.counters().locks, 999);
+    assert_eq!(desk.unlock_full("a/1", "f", bytes(2, 2)).0, Outcome::Done);
+    desk.check_image();
+}

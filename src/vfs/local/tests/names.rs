@@ -16,6 +16,7 @@ with_both_handles!(
     rename_onto_another_link_keeps_both,
     link_gives_one_more_name,
     only_directories_hold_names,
+    what_took_the_place_of_a_new_node_is_left_alone,
     everything_works_with_sync,
 );
 
@@ -281,4 +282,18 @@ fn everything_works_with_sync(mut lab: Lab) {
     let file = lab.create(&alice(), "file", 0);
     lab.link(&alice(), &file, "link").unwrap();
     lab.remove(&alice(), "file").unwrap();
+}
+
+fn what_took_the_place_of_a_new_node_is_left_alone(lab: Lab) {
+    let (root, file) = (lab.fs.root(), lab.create(&alice(), "file", 0o600));
+    let set = with_mode(0o6777);
+    let made = lab.fs.in_dir(&root, &mut Wcc::default(), |dir| {
+        let swapped = || {
+            rustix::fs::mkfifoat(CWD, lab.path("fifo"), Mode::RWXU)?;
+            rustix::fs::rename(lab.path("file"), lab.path("fifo"))
+        };
+        lab.fs.make_named(&alice(), (dir, b"fifo"), &set, Kind::Fifo, swapped)
+    });
+    assert_eq!(made, os(Errno::EXIST));
+    assert_eq!(lab.fs.attributes(&file).map(|found| found.mode), Ok(0o600));
 }

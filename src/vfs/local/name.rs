@@ -43,6 +43,7 @@ impl LocalFs {
         wcc: &mut Wcc,
         change: impl FnOnce(&Dir<'_>) -> Result<T>,
     ) -> Result<T> {
+        let changing = self.changes.begin(handle);
         let dir = Dir { handle, node: self.resolve(handle)? };
         let before = Some(dir.node.stat.attributes);
         *wcc = Wcc { before, after: before };
@@ -51,6 +52,7 @@ impl LocalFs {
         }
         let result = change(&dir);
         wcc.after = self.after(&dir.node).or(before);
+        changing.judge(wcc);
         result
     }
 
@@ -175,6 +177,7 @@ impl LocalFs {
                 // What is no file is returned as it is, and the client sees what it is.
                 if set.size == Some(0) && found.kind == Kind::Regular {
                     let set = SetAttributes { size: set.size, ..SetAttributes::default() };
+                    let _changing = self.changes.begin(&handle);
                     self.apply_attributes(who, &node, &set)?;
                     self.sync_attributes(&node)?;
                     node.stat = self.stat(&node)?;

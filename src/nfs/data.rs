@@ -75,11 +75,11 @@ pub(super) fn write(request: &Request<'_>, args: &Write<'_>) -> Writer {
     let written = try_write(request, args, &mut wcc);
     request.answer(
         written,
-        |writer, (count, committed)| {
+        |writer, (count, committed, verifier)| {
             writer.put(&wcc);
             writer.u32(count);
             writer.put(&committed);
-            writer.fixed(&request.verifier);
+            writer.fixed(&verifier);
         },
         |writer| writer.put(&wcc),
     )
@@ -89,7 +89,7 @@ fn try_write(
     request: &Request<'_>,
     args: &Write<'_>,
     wcc: &mut Wcc,
-) -> Result<(u32, Stability), Status> {
+) -> Result<(u32, Stability, [u8; 8]), Status> {
     let Range { file, offset, count } = args.range;
     let target = request.writable(file)?;
     // Fewer bytes than the count says are no data to write; of more, the count says how many.
@@ -98,7 +98,10 @@ fn try_write(
         return Err(Status::FBig);
     }
     let data = &data[..data.len().min(IO_BYTES_MAX as usize)];
-    Ok(target.fs.write(&target.who, &target.file, offset, data, args.stability, wcc)?)
+    let verifier = request.verifier.get();
+    let (count, committed) =
+        target.fs.write(&target.who, &target.file, offset, data, args.stability, wcc)?;
+    Ok((count, committed, verifier))
 }
 
 /// COMMIT (RFC 1813 3.3.21). Changes nothing that a reader sees, so a read-only export permits
@@ -108,18 +111,19 @@ pub(super) fn commit(request: &Request<'_>, args: Range<'_>) -> Writer {
     let done = try_commit(request, args, &mut wcc);
     request.answer(
         done,
-        |writer, ()| {
+        |writer, verifier| {
             writer.put(&wcc);
-            writer.fixed(&request.verifier);
+            writer.fixed(&verifier);
         },
         |writer| writer.put(&wcc),
     )
 }
 
-fn try_commit(request: &Request<'_>, args: Range<'_>, wcc: &mut Wcc) -> Result<(), Status> {
+fn try_commit(request: &Request<'_>, args: Range<'_>, wcc: &mut Wcc) -> Result<[u8; 8], Status> {
     let target = request.target(args.file)?;
     let offset = args.offset.min(OFFSET_MAX);
     let fits = OFFSET_MAX - offset >= args.count.into();
     let count = if fits { args.count } else { 0 };
-    Ok(target.fs.commit(&target.who, &target.file, offset, count, wcc)?)
+    target.fs.commit(&target.who, &target.file, offset, count, wcc)?;
+    Ok(request.verifier.get())
 }

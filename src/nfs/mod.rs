@@ -12,6 +12,7 @@ mod dir;
 mod fs;
 mod name;
 pub mod status;
+mod verifier;
 mod wire;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use cleat_rpc::{Fault, Reply, Writer};
 
 use self::status::Status;
+use self::verifier::WriteVerifier;
 use self::wire::Handle;
 use crate::exports::{Exports, Refusal, Target};
 pub use crate::rpc_server::IO_BYTES_MAX;
@@ -81,7 +83,7 @@ impl Handles for Exports {
 #[derive(Clone)]
 pub struct Nfs {
     handles: Arc<dyn Handles>,
-    verifier: [u8; 8],
+    verifier: Arc<WriteVerifier>,
 }
 
 impl Nfs {
@@ -90,7 +92,7 @@ impl Nfs {
     /// (RFC 1813 3.3.7).
     #[must_use]
     pub fn new(exports: Arc<Exports>, verifier: [u8; 8]) -> Self {
-        Self { handles: exports, verifier }
+        Self { handles: exports, verifier: Arc::new(WriteVerifier::new(verifier)) }
     }
 
     /// Answers what is certain not to block. Work on what is cached belongs here too once a file
@@ -106,7 +108,7 @@ impl Nfs {
     /// Runs one procedure to its end. What is left over behind the arguments is not looked at,
     /// as no other server looks at it either.
     fn run(&self, call: &Call) -> Reply {
-        let request = Request { handles: &*self.handles, call, verifier: self.verifier };
+        let request = Request { handles: &*self.handles, call, verifier: &self.verifier };
         let mut args = call.arguments();
         Ok(match call.header.procedure {
             procedure::NULL => Writer::new(),
@@ -179,8 +181,7 @@ impl Program for Nfs {
 struct Request<'a> {
     handles: &'a dyn Handles,
     call: &'a Call,
-    /// The server instance's write verifier.
-    verifier: [u8; 8],
+    verifier: &'a WriteVerifier,
 }
 
 impl Request<'_> {
@@ -214,7 +215,16 @@ impl Request<'_> {
                 ok(&mut writer, value);
             }
             Err(status) => {
-                writer.u32(status.within(self.call.header.procedure) as u32);
+                let procedure = self.call.header.procedure;
+                if status.tells_of_lost_writes(procedure) {
+                    tracing::error!(
+                        procedure,
+                        ?status,
+                        "storage failed: clients are to write again"
+                    );
+                    self.verifier.change();
+                }
+                writer.u32(status.within(procedure) as u32);
                 fail(&mut writer);
             }
         }

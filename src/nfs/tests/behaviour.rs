@@ -300,6 +300,36 @@ fn refusals_of_the_file_system_are_said_as_they_are() {
     }
 }
 
+#[test]
+fn a_failure_to_store_changes_the_write_verifier_for_everybody() {
+    let changed = |procedure, error: Errno| {
+        let (failing, _) = nfs(Fake::failing(error));
+        let arguments = samples().into_iter().find(|sample| sample.0 == procedure);
+        failing.run(&call(procedure, arguments.expect("a sample").1)).expect("a result");
+        let (others, _) = nfs(Fake::default());
+        let others = Nfs { verifier: failing.verifier, ..others };
+        let range = theirs::COMMIT3args { file: handle(b"wother"), offset: 0, count: 0 };
+        let commit = ask::<theirs::COMMIT3res>(&others, COMMIT, &range).unwrap();
+        commit.verf.0 != VERIFIER
+    };
+    for procedure in [SETATTR, WRITE, CREATE, LINK, COMMIT] {
+        assert!(changed(procedure, Errno::IO), "procedure {procedure}");
+    }
+    assert!(changed(COMMIT, Errno::NOSPC) && changed(COMMIT, Errno::DQUOT));
+    // Nothing that was written earlier is lost with these.
+    for (procedure, error) in [
+        (READ, Errno::IO),
+        (LOOKUP, Errno::IO),
+        (WRITE, Errno::NOSPC),
+        (WRITE, Errno::DQUOT),
+        (WRITE, Errno::ACCESS),
+        (CREATE, Errno::NOSPC),
+        (COMMIT, Errno::STALE),
+    ] {
+        assert!(!changed(procedure, error), "procedure {procedure}, {error}");
+    }
+}
+
 async fn answered(nfs: &Nfs, procedure: u32) -> (bool, Reply) {
     let arguments = samples().into_iter().find(|sample| sample.0 == procedure);
     match nfs.call(call(procedure, arguments.unwrap_or_default().1)) {

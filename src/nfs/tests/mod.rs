@@ -23,7 +23,8 @@ const VERIFIER: [u8; 8] = *b"instance";
 fn nfs(fake: Fake) -> (Nfs, Arc<Fake>) {
     let fake = Arc::new(fake);
     let handles = FakeHandles { fs: Arc::clone(&fake) };
-    (Nfs { handles: Arc::new(handles), verifier: VERIFIER }, fake)
+    let verifier = Arc::new(WriteVerifier::new(VERIFIER));
+    (Nfs { handles: Arc::new(handles), verifier }, fake)
 }
 
 fn call(procedure: u32, arguments: impl Into<Bytes>) -> Call {

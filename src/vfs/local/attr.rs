@@ -59,6 +59,7 @@ impl LocalFs {
         guard: Option<Timestamp>,
         wcc: &mut Wcc,
     ) -> Result<()> {
+        let changing = self.changes.begin(file);
         let node = self.resolve(file)?;
         let before = node.stat.attributes;
         *wcc = Wcc { before: Some(before), after: Some(before) };
@@ -67,6 +68,7 @@ impl LocalFs {
         }
         let result = self.apply_attributes(who, &node, set);
         wcc.after = self.after(&node);
+        changing.judge(wcc);
         result?;
         self.sync_attributes(&node)
     }

@@ -57,6 +57,7 @@ impl LocalFs {
         stability: Stability,
         wcc: &mut Wcc,
     ) -> Result<(u32, Stability)> {
+        let changing = self.changes.begin(file);
         let node = self.resolve(file)?;
         let before = Some(node.stat.attributes);
         *wcc = Wcc { before, after: before };
@@ -66,6 +67,7 @@ impl LocalFs {
         let fd = self.open_to_write(who, &node)?;
         let written = put(&fd, data, offset, stability);
         wcc.after = self.after(&fd);
+        changing.judge(wcc);
         Ok((u32::try_from(written?).map_err(|_| Errno::FBIG)?, stability))
     }
 
@@ -73,6 +75,7 @@ impl LocalFs {
     /// to write meanwhile must still learn whether the bytes are safe. The attributes go with the
     /// bytes, so that after a crash no mtime is older than the content that clients cached.
     pub(super) fn commit_data(&self, file: &FileHandle, wcc: &mut Wcc) -> Result<()> {
+        let changing = self.changes.begin(file);
         let node = self.resolve(file)?;
         let before = Some(node.stat.attributes);
         *wcc = Wcc { before, after: before };
@@ -80,6 +83,7 @@ impl LocalFs {
         let _server = act_as_server()?;
         let result = self.sync_file(&node);
         wcc.after = self.after(&node);
+        changing.judge(wcc);
         result
     }
 

@@ -4,6 +4,7 @@
 //! the caller, the kernel does what is asked or refuses, and the thread becomes the server again.
 
 mod attr;
+mod changes;
 mod data;
 mod dir;
 mod handle;
@@ -81,6 +82,7 @@ pub struct LocalFs {
     /// /proc/self/fd, by which an open file is opened again.
     descriptors: OwnedFd,
     kept: kept::Kept,
+    changes: changes::Changes,
     options: LocalOptions,
 }
 
@@ -114,6 +116,7 @@ impl LocalFs {
             root,
             descriptors,
             kept: kept::Kept::default(),
+            changes: changes::Changes::default(),
             options,
         })
     }

@@ -43,6 +43,7 @@ impl LocalFs {
         wcc: &mut Wcc,
         change: impl FnOnce(&Dir<'_>) -> Result<T>,
     ) -> Result<T> {
+        let changing = self.changes.begin(handle);
         let dir = Dir { handle, node: self.resolve(handle)? };
         let before = Some(dir.node.stat.attributes);
         *wcc = Wcc { before, after: before };
@@ -51,6 +52,7 @@ impl LocalFs {
         }
         let result = change(&dir);
         wcc.after = self.after(&dir.node).or(before);
+        changing.judge(wcc);
         result
     }
 
@@ -175,6 +177,7 @@ impl LocalFs {
                 // What is no file is returned as it is, and the client sees what it is.
                 if set.size == Some(0) && found.kind == Kind::Regular {
                     let set = SetAttributes { size: set.size, ..SetAttributes::default() };
+                    let _changing = self.changes.begin(&handle);
                     self.apply_attributes(who, &node, &set)?;
                     self.sync_attributes(&node)?;
                     node.stat = self.stat(&node)?;
@@ -202,7 +205,8 @@ impl LocalFs {
         set: &SetAttributes,
     ) -> Result<Made> {
         let mode = mode_of(set, MODE_DIR_DEFAULT);
-        self.make_named(who, dir, name, set, || rustix::fs::mkdirat(&dir.node, name, mode))
+        let make = || rustix::fs::mkdirat(&dir.node, name, mode);
+        self.make_named(who, (dir, name), set, Kind::Directory, make)
     }
 
     /// SYMLINK (RFC 1813 3.3.10).
@@ -215,7 +219,8 @@ impl LocalFs {
         set: &SetAttributes,
     ) -> Result<Made> {
         let set = SetAttributes { mode: None, size: None, ..*set };
-        self.make_named(who, dir, name, &set, || rustix::fs::symlinkat(target, &dir.node, name))
+        let make = || rustix::fs::symlinkat(target, &dir.node, name);
+        self.make_named(who, (dir, name), &set, Kind::Symlink, make)
     }
 
     /// MKNOD (RFC 1813 3.3.11). The kernel keeps devices for those who may make them.
@@ -227,29 +232,31 @@ impl LocalFs {
         node: NodeKind,
         set: &SetAttributes,
     ) -> Result<Made> {
-        let (kind, (major, minor)) = match node {
-            NodeKind::Character(major, minor) => (FileType::CharacterDevice, (major, minor)),
-            NodeKind::Block(major, minor) => (FileType::BlockDevice, (major, minor)),
-            NodeKind::Socket => (FileType::Socket, (0, 0)),
-            NodeKind::Fifo => (FileType::Fifo, (0, 0)),
+        let (file_type, kind, (major, minor)) = match node {
+            NodeKind::Character(major, minor) => {
+                (FileType::CharacterDevice, Kind::Character, (major, minor))
+            }
+            NodeKind::Block(major, minor) => (FileType::BlockDevice, Kind::Block, (major, minor)),
+            NodeKind::Socket => (FileType::Socket, Kind::Socket, (0, 0)),
+            NodeKind::Fifo => (FileType::Fifo, Kind::Fifo, (0, 0)),
         };
         if major > MAJOR_MAX || minor > MINOR_MAX {
             return Err(Errno::INVAL.into());
         }
         let device = rustix::fs::makedev(major, minor);
         let mode = mode_of(set, MODE_DEFAULT);
-        self.make_named(who, dir, name, set, || {
-            rustix::fs::mknodat(&dir.node, name, kind, mode, device)
-        })
+        let make = || rustix::fs::mknodat(&dir.node, name, file_type, mode, device);
+        self.make_named(who, (dir, name), set, kind, make)
     }
 
-    /// Makes what cannot be opened in the same call, and then opens (O_PATH) it.
-    fn make_named(
+    /// Makes what cannot be opened in the same call, and then opens (O_PATH) it. Somebody may have
+    /// put another thing there meanwhile, which is not to get the attributes of what is made.
+    pub(super) fn make_named(
         &self,
         who: &Identity,
-        dir: &Dir<'_>,
-        name: &[u8],
+        (dir, name): (&Dir<'_>, &[u8]),
         set: &SetAttributes,
+        kind: Kind,
         make: impl FnOnce() -> std::result::Result<(), Errno>,
     ) -> Result<Made> {
         let node = {
@@ -257,6 +264,9 @@ impl LocalFs {
             make()?;
             self.child(&dir.node, name)?
         };
+        if node.stat.attributes.kind != kind {
+            return Err(Errno::EXIST.into());
+        }
         self.made(who, dir, name, node.fd, set)
     }
 

@@ -136,12 +136,17 @@ impl LocalFs {
     }
 }
 
-/// The two directories of a rename, with what each was like before and is after.
+/// The two directories of a rename, which may be one, with what each was like before and is after.
 pub(super) fn in_two_dirs<T>(
     fs: &LocalFs,
     (from, to): (&FileHandle, &FileHandle),
     (from_wcc, to_wcc): (&mut Wcc, &mut Wcc),
     change: impl FnOnce(&Dir<'_>, &Dir<'_>) -> Result<T>,
 ) -> Result<T> {
+    if from == to {
+        let result = fs.in_dir(from, from_wcc, |dir| change(dir, dir));
+        *to_wcc = *from_wcc;
+        return result;
+    }
     fs.in_dir(from, from_wcc, |from| fs.in_dir(to, to_wcc, |to| change(from, to)))
 }

@@ -16,6 +16,9 @@ with_both_handles!(
     rename_onto_another_link_keeps_both,
     link_gives_one_more_name,
     only_directories_hold_names,
+    what_took_the_place_of_a_new_node_is_left_alone,
+    a_change_says_what_was_before_it_unless_another_runs,
+    a_rename_within_a_directory_says_what_was_before_it,
     everything_works_with_sync,
 );
 
@@ -281,4 +284,52 @@ fn everything_works_with_sync(mut lab: Lab) {
     let file = lab.create(&alice(), "file", 0);
     lab.link(&alice(), &file, "link").unwrap();
     lab.remove(&alice(), "file").unwrap();
+}
+
+fn what_took_the_place_of_a_new_node_is_left_alone(lab: Lab) {
+    let (root, file) = (lab.fs.root(), lab.create(&alice(), "file", 0o600));
+    let set = with_mode(0o6777);
+    let made = lab.fs.in_dir(&root, &mut Wcc::default(), |dir| {
+        let swapped = || {
+            rustix::fs::mkfifoat(CWD, lab.path("fifo"), Mode::RWXU)?;
+            rustix::fs::rename(lab.path("file"), lab.path("fifo"))
+        };
+        lab.fs.make_named(&alice(), (dir, b"fifo"), &set, Kind::Fifo, swapped)
+    });
+    assert_eq!(made, os(Errno::EXIST));
+    assert_eq!(lab.fs.attributes(&file).map(|found| found.mode), Ok(0o600));
+}
+
+fn a_change_says_what_was_before_it_unless_another_runs(lab: Lab) {
+    let root = lab.fs.root();
+    std::thread::scope(|threads| {
+        for thread in 0..4 {
+            let (root, fs) = (&root, &lab.fs);
+            threads.spawn(move || {
+                for number in 0..200 {
+                    let mut wcc = Wcc::default();
+                    let name = format!("{thread}-{number}");
+                    let set = with_mode(0o700);
+                    fs.make_dir(&alice(), root, name.as_bytes(), &set, &mut wcc).unwrap();
+                    let Some(before) = wcc.before else { continue };
+                    // Only this directory was made, if nothing was between. Some file systems
+                    // say 1 of every directory.
+                    let links = wcc.after.unwrap().links;
+                    assert!(links == 1 || links == before.links + 1, "{links}, {before:?}");
+                }
+            });
+        }
+    });
+    let mut wcc = Wcc::default();
+    lab.fs.make_dir(&alice(), &root, b"alone", &with_mode(0o700), &mut wcc).unwrap();
+    assert!(wcc.before.is_some());
+}
+
+fn a_rename_within_a_directory_says_what_was_before_it(lab: Lab) {
+    lab.create(&alice(), "file", 0o600);
+    let (root, before) = (lab.fs.root(), lab.fs.attributes(&lab.fs.root()).unwrap());
+    let (mut from, mut to) = (Wcc::default(), Wcc::default());
+    lab.fs.rename(&alice(), (&root, b"file"), (&root, b"moved"), (&mut from, &mut to)).unwrap();
+    assert_eq!((from, from.before), (to, Some(before)));
+    assert_eq!(from.after, lab.fs.attributes(&root).ok());
 }

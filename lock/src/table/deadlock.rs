@@ -172,10 +172,10 @@ impl Table {
 
     fn awaited_on(&self, owner: u32, file: u32, hull: Range) -> bool {
         let query = Query { range: hull, except: owner, before: u64::MAX };
-        let roots = self.names.files[file].queue;
+        let trees = &self.names.files[file].queue;
         [Mode::Shared, Mode::Exclusive].into_iter().any(|mode| {
             let awaits = &mut |ix| self.blocks(owner, file, self.queue.range(ix), mode);
-            self.queue.tree.find(roots[side(mode)], &query, awaits).is_some()
+            trees[side(mode)].find(&query, awaits).is_some()
         })
     }
 }

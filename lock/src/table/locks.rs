@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Table;
 use super::names::side;
 use super::slab::Slab;
-use super::tree::{Forest, NOBODY, Query};
+use super::tree::{Entry, NOBODY, Query};
 use crate::record::{LockRecord, Record, RecordKey, Undo};
 use crate::types::{LockId, Mode, Range};
 
@@ -28,7 +28,7 @@ pub(crate) struct Attrs {
     pub(crate) standing: Standing,
 }
 
-/// A held piece, apart from its range, which the tree has.
+/// A held piece, apart from its range.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) id: LockId,
@@ -40,14 +40,18 @@ pub(crate) struct Held {
     pub(crate) reclaim: bool,
 }
 
+#[derive(Debug)]
+struct Piece {
+    range: Range,
+    held: Held,
+}
+
 /// All held pieces.
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
-    pieces: Slab<Held>,
-    tree: Forest,
+    pieces: Slab<Piece>,
     /// Owner, file, first byte: an owner's pieces never overlap, so this names each.
     own: BTreeMap<(u32, u32, u64), u32>,
-    next_seq: u64,
     /// How many pieces are unreclaimed.
     pub(crate) unreclaimed: u64,
 }
@@ -58,11 +62,11 @@ impl Locks {
     }
 
     pub(crate) fn get(&self, ix: u32) -> &Held {
-        &self.pieces[ix]
+        &self.pieces[ix].held
     }
 
     pub(crate) fn range(&self, ix: u32) -> Range {
-        self.tree.range(ix)
+        self.pieces[ix].range
     }
 
     pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> {
@@ -115,24 +119,20 @@ impl Table {
         let client = self.names.owners[owner].client;
         self.names.clients[client].held += 1;
         self.locks.count_standing(held.attrs.standing, true);
-        let ix = self.locks.pieces.insert(held);
-        self.locks.tree.set(ix, range, owner, self.locks.next_seq);
-        self.locks.next_seq += 1;
+        let ix = self.locks.pieces.insert(Piece { range, held });
         self.locks.own.insert((owner, file, range.first()), ix);
         let slot = &mut self.names.files[file];
         slot.held += 1;
-        slot.locks[side(mode)] = self.locks.tree.insert(slot.locks[side(mode)], ix);
+        slot.locks[side(mode)].insert(Entry::new(ix, range, owner, ix.into()));
         ix
     }
 
     /// Holds one piece less.
     pub(crate) fn remove_lock(&mut self, ix: u32) -> Held {
-        let held = self.locks.pieces.remove(ix);
-        let range = self.locks.range(ix);
+        let Piece { range, held } = self.locks.pieces.remove(ix);
         self.locks.own.remove(&(held.owner, held.file, range.first()));
         let slot = &mut self.names.files[held.file];
-        let root = &mut slot.locks[side(held.attrs.mode)];
-        *root = self.locks.tree.remove(*root, ix);
+        slot.locks[side(held.attrs.mode)].remove(range, ix.into());
         slot.held -= 1;
         self.names.file_shrank(held.file);
         self.locks.count_standing(held.attrs.standing, false);
@@ -144,24 +144,23 @@ impl Table {
 
     /// Changes a piece's range. The caller knows that it overlaps no other of its owner.
     pub(crate) fn resize_lock(&mut self, ix: u32, range: Range) {
-        let Held { owner, file, attrs: Attrs { mode, .. }, .. } = *self.locks.get(ix);
-        let old = self.locks.range(ix);
-        let root = &mut self.names.files[file].locks[side(mode)];
+        let piece = &mut self.locks.pieces[ix];
+        let old = std::mem::replace(&mut piece.range, range);
+        let Held { owner, file, attrs: Attrs { mode, .. }, .. } = piece.held;
+        let tree = &mut self.names.files[file].locks[side(mode)];
         if old.first() == range.first() {
-            self.locks.tree.set_last(*root, ix, range.last());
+            tree.set_last(old, ix.into(), range.last());
             return;
         }
-        *root = self.locks.tree.remove(*root, ix);
-        let seq = self.locks.tree.seq(ix);
-        self.locks.tree.set(ix, range, owner, seq);
-        *root = self.locks.tree.insert(*root, ix);
+        tree.remove(old, ix.into());
+        tree.insert(Entry::new(ix, range, owner, ix.into()));
         self.locks.own.remove(&(owner, file, old.first()));
         self.locks.own.insert((owner, file, range.first()), ix);
     }
 
     /// Changes how firmly a piece is held, and whether it was reclaimed under which incarnation.
     pub(crate) fn restate_lock(&mut self, ix: u32, attrs: Attrs, reclaim: bool) {
-        let piece = &mut self.locks.pieces[ix];
+        let piece = &mut self.locks.pieces[ix].held;
         debug_assert_eq!(piece.attrs.mode, attrs.mode, "the mode decides the tree");
         let before = piece.attrs.standing;
         piece.attrs = attrs;
@@ -216,16 +215,14 @@ impl Table {
         mut accept: impl FnMut(u32) -> bool,
     ) -> Option<u32> {
         let query = Query { range, except: owner.unwrap_or(NOBODY), before: u64::MAX };
-        let roots = self.names.files[file].locks;
-        opposing(mode)
-            .iter()
-            .find_map(|&other| self.locks.tree.find(roots[side(other)], &query, &mut accept))
+        let trees = &self.names.files[file].locks;
+        opposing(mode).iter().find_map(|&other| trees[side(other)].find(&query, &mut accept))
     }
 
     /// Calls `visit` for every piece on the file that overlaps the range.
     pub(crate) fn each_lock(&self, file: u32, range: Range, visit: &mut impl FnMut(u32)) {
-        for root in self.names.files[file].locks {
-            self.locks.tree.each(root, range, visit);
+        for tree in &self.names.files[file].locks {
+            tree.each(range, visit);
         }
     }
 

@@ -7,13 +7,13 @@ use super::Table;
 use super::locks::opposing;
 use super::names::side;
 use super::slab::Slab;
-use super::tree::{Forest, NOBODY, Query};
+use super::tree::{Entry, NOBODY, Query};
 use crate::effect::{Effect, Grant};
 use crate::record::{Granted, Record, RecordKey, RecordOp, WaiterRecord};
 use crate::types::{LockId, Mode, Range, WaiterId};
 
 /// A request that waits or was granted after waiting, apart from its range and its number in the
-/// queue, which the tree has.
+/// queue.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     pub(crate) id: LockId,
@@ -28,11 +28,17 @@ pub(crate) struct Waiter {
     pub(crate) granted: Option<Granted>,
 }
 
+#[derive(Debug)]
+struct Queued {
+    range: Range,
+    seq: u64,
+    waiter: Waiter,
+}
+
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    waiters: Slab<Waiter>,
-    pub(super) tree: Forest,
+    waiters: Slab<Queued>,
     by_seq: BTreeMap<u64, u32>,
     by_owner: BTreeMap<(u32, u32, u64, u64, Mode), u32>,
     expiry: BTreeSet<(u64, u64)>,
@@ -44,15 +50,15 @@ pub(crate) struct Queue {
 
 impl Queue {
     pub(crate) fn get(&self, ix: u32) -> &Waiter {
-        &self.waiters[ix]
+        &self.waiters[ix].waiter
     }
 
     pub(crate) fn range(&self, ix: u32) -> Range {
-        self.tree.range(ix)
+        self.waiters[ix].range
     }
 
     pub(crate) fn seq(&self, ix: u32) -> u64 {
-        self.tree.seq(ix)
+        self.waiters[ix].seq
     }
 
     pub(crate) fn by_seq(&self, seq: u64) -> Option<u32> {
@@ -100,7 +106,7 @@ impl Queue {
 
     /// The undo list of a grant, to be changed.
     pub(crate) fn granted_mut(&mut self, ix: u32) -> Option<&mut Granted> {
-        self.waiters[ix].granted.as_mut()
+        self.waiters[ix].waiter.granted.as_mut()
     }
 
     /// A re-sent request: what is new in it.
@@ -111,8 +117,8 @@ impl Queue {
         expires_ms: u64,
         incarnation: u32,
     ) {
-        let seq = self.seq(ix);
-        let waiter = &mut self.waiters[ix];
+        let Queued { seq, waiter, .. } = &mut self.waiters[ix];
+        let seq = *seq;
         self.expiry.remove(&(waiter.expires_ms, seq));
         waiter.context = context;
         waiter.expires_ms = expires_ms;
@@ -129,15 +135,14 @@ impl Table {
         let Waiter { owner, file, mode, expires_ms, .. } = waiter;
         let waits = waiter.granted.is_none();
         let queue = &mut self.queue;
-        let ix = queue.waiters.insert(waiter);
-        queue.tree.set(ix, range, owner, seq);
+        let ix = queue.waiters.insert(Queued { range, seq, waiter });
         queue.by_seq.insert(seq, ix);
         queue.by_owner.insert((owner, file, range.first(), range.last(), mode), ix);
         queue.next_seq = queue.next_seq.max(seq.saturating_add(1));
         self.names.use_owner(owner);
         let slot = &mut self.names.files[file];
         if waits {
-            slot.queue[side(mode)] = queue.tree.insert(slot.queue[side(mode)], ix);
+            slot.queue[side(mode)].insert(Entry::new(ix, range, owner, seq));
             slot.waiting += 1;
             let client = self.names.owners[owner].client;
             self.names.clients[client].waiting += 1;
@@ -157,12 +162,11 @@ impl Table {
         let file = self.queue.get(ix).file;
         self.names.files[file].pending += 1;
         self.queue.pending += 1;
-        self.queue.waiters[ix].granted = Some(granted);
+        self.queue.waiters[ix].waiter.granted = Some(granted);
     }
 
     /// Forgets a request, waiting or granted, with its record. What waits behind it is noted.
     pub(crate) fn remove_waiter(&mut self, ix: u32, fx: &mut Vec<Effect>) -> Waiter {
-        let (range, seq) = (self.queue.range(ix), self.queue.seq(ix));
         if self.queue.get(ix).granted.is_none() {
             self.leave_queue(ix);
         } else {
@@ -170,7 +174,7 @@ impl Table {
             self.names.files[file].pending -= 1;
             self.queue.pending -= 1;
         }
-        let waiter = self.queue.waiters.remove(ix);
+        let Queued { range, seq, waiter } = self.queue.waiters.remove(ix);
         let Waiter { owner, file, mode, .. } = waiter;
         self.queue.by_seq.remove(&seq);
         self.queue.by_owner.remove(&(owner, file, range.first(), range.last(), mode));
@@ -188,11 +192,10 @@ impl Table {
     }
 
     fn leave_queue(&mut self, ix: u32) {
-        let seq = self.queue.seq(ix);
+        let (range, seq) = (self.queue.range(ix), self.queue.seq(ix));
         let &Waiter { owner, file, mode, expires_ms, .. } = self.queue.get(ix);
         let slot = &mut self.names.files[file];
-        let root = &mut slot.queue[side(mode)];
-        *root = self.queue.tree.remove(*root, ix);
+        slot.queue[side(mode)].remove(range, seq);
         slot.waiting -= 1;
         let client = self.names.owners[owner].client;
         self.names.clients[client].waiting -= 1;
@@ -237,8 +240,8 @@ impl Table {
 
     /// Calls `visit` for every request that waits on the file and overlaps the range.
     pub(crate) fn each_waiting(&self, file: u32, range: Range, visit: &mut impl FnMut(u32)) {
-        for root in self.names.files[file].queue {
-            self.queue.tree.each(root, range, visit);
+        for tree in &self.names.files[file].queue {
+            tree.each(range, visit);
         }
     }
 
@@ -277,7 +280,7 @@ impl Table {
         let mut search = |gap: Range| {
             let query = Query { range: gap, except: owner.unwrap_or(NOBODY), before };
             opposing(mode).iter().find_map(|&other| {
-                self.queue.tree.find(slot.queue[side(other)], &query, &mut |ix| {
+                slot.queue[side(other)].find(&query, &mut |ix| {
                     let range = self.queue.range(ix);
                     !owner.is_some_and(|owner| self.blocks(owner, file, range, other)) && accept(ix)
                 })

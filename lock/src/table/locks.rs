@@ -1,11 +1,11 @@
 //! Held locks: by place in a tree per file and mode, by owner in order, counted per client.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 
 use super::Table;
 use super::names::side;
 use super::slab::Slab;
-use super::tree::{Entry, NOBODY, Query};
+use super::tree::{Entry, NOBODY, Query, Tree};
 use crate::record::{LockRecord, Record, RecordKey, Undo};
 use crate::types::{LockId, Mode, Range};
 
@@ -50,8 +50,8 @@ struct Piece {
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
     pieces: Slab<Piece>,
-    /// Owner, file, first byte: an owner's pieces never overlap, so this names each.
-    own: BTreeMap<(u32, u32, u64), u32>,
+    /// By owner and file, what is held by place: an owner's pieces never overlap. No tree is empty.
+    own: BTreeMap<(u32, u32), Tree>,
     /// How many pieces are unreclaimed.
     pub(crate) unreclaimed: u64,
 }
@@ -75,25 +75,33 @@ impl Locks {
 
     /// The owner's pieces on the file that overlap the range, ascending.
     pub(crate) fn own_in(&self, owner: u32, file: u32, range: Range) -> impl Iterator<Item = u32> {
-        let (from, to) = ((owner, file, range.first()), (owner, file, range.last()));
-        let reaching = self.own.range((owner, file, 0)..from).next_back();
-        let reaching = reaching.filter(move |&(_, &ix)| self.range(ix).overlaps(range));
-        reaching.into_iter().chain(self.own.range(from..=to)).map(|(_, &ix)| ix)
+        self.own.get(&(owner, file)).into_iter().flat_map(move |tree| tree.disjoint(range))
     }
 
     /// All pieces of an owner, by file and place.
     pub(crate) fn own_all(&self, owner: u32) -> impl Iterator<Item = u32> {
-        self.own.range((owner, 0, 0)..=(owner, u32::MAX, u64::MAX)).map(|(_, &ix)| ix)
+        let trees = self.own.range((owner, 0)..=(owner, u32::MAX));
+        trees.flat_map(|(_, tree)| tree.disjoint(Range::ALL))
     }
 
     /// The first file from number `from` on where the owner holds anything, with the smallest range
     /// that holds all of it.
     pub(crate) fn own_hull(&self, owner: u32, from: u32) -> Option<(u32, Range)> {
-        let mut rest = self.own.range((owner, from, 0)..=(owner, u32::MAX, u64::MAX));
-        let (&(_, file, _), &first) = rest.next()?;
-        let of_file = (owner, file, 0)..=(owner, file, u64::MAX);
-        let (_, &last) = self.own.range(of_file).next_back()?;
-        Some((file, self.range(first).hull(self.range(last))))
+        let (&(_, file), tree) = self.own.range((owner, from)..=(owner, u32::MAX)).next()?;
+        Some((file, tree.hull()?))
+    }
+
+    fn own_insert(&mut self, entry: Entry, owner: u32, file: u32) {
+        self.own.entry((owner, file)).or_default().insert(entry);
+    }
+
+    fn own_remove(&mut self, range: Range, ix: u32, owner: u32, file: u32) {
+        if let btree_map::Entry::Occupied(mut tree) = self.own.entry((owner, file)) {
+            tree.get_mut().remove(range, ix.into());
+            if tree.get().is_empty() {
+                tree.remove();
+            }
+        }
     }
 
     fn count_standing(&mut self, standing: Standing, more: bool) {
@@ -120,17 +128,18 @@ impl Table {
         self.names.clients[client].held += 1;
         self.locks.count_standing(held.attrs.standing, true);
         let ix = self.locks.pieces.insert(Piece { range, held });
-        self.locks.own.insert((owner, file, range.first()), ix);
+        let entry = Entry::new(ix, range, owner, ix.into());
+        self.locks.own_insert(entry, owner, file);
         let slot = &mut self.names.files[file];
         slot.held += 1;
-        slot.locks[side(mode)].insert(Entry::new(ix, range, owner, ix.into()));
+        slot.locks[side(mode)].insert(entry);
         ix
     }
 
     /// Holds one piece less.
     pub(crate) fn remove_lock(&mut self, ix: u32) -> Held {
         let Piece { range, held } = self.locks.pieces.remove(ix);
-        self.locks.own.remove(&(held.owner, held.file, range.first()));
+        self.locks.own_remove(range, ix, held.owner, held.file);
         let slot = &mut self.names.files[held.file];
         slot.locks[side(held.attrs.mode)].remove(range, ix.into());
         slot.held -= 1;
@@ -147,15 +156,15 @@ impl Table {
         let piece = &mut self.locks.pieces[ix];
         let old = std::mem::replace(&mut piece.range, range);
         let Held { owner, file, attrs: Attrs { mode, .. }, .. } = piece.held;
-        let tree = &mut self.names.files[file].locks[side(mode)];
-        if old.first() == range.first() {
-            tree.set_last(old, ix.into(), range.last());
-            return;
+        let by_mode = &mut self.names.files[file].locks[side(mode)];
+        for tree in self.locks.own.get_mut(&(owner, file)).into_iter().chain([by_mode]) {
+            if old.first() == range.first() {
+                tree.set_last(old, ix.into(), range.last());
+            } else {
+                tree.remove(old, ix.into());
+                tree.insert(Entry::new(ix, range, owner, ix.into()));
+            }
         }
-        tree.remove(old, ix.into());
-        tree.insert(Entry::new(ix, range, owner, ix.into()));
-        self.locks.own.remove(&(owner, file, old.first()));
-        self.locks.own.insert((owner, file, range.first()), ix);
     }
 
     /// Changes how firmly a piece is held, and whether it was reclaimed under which incarnation.

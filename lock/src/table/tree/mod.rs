@@ -39,10 +39,13 @@ pub(crate) struct Query {
     pub(crate) before: u64,
 }
 
-/// One tree. Empty, it owns no memory.
+/// One tree. With one entry or none, it owns no memory elsewhere: most trees are of that kind.
 #[derive(Debug, Default)]
-pub(crate) struct Tree {
-    root: Node,
+pub(crate) enum Tree {
+    #[default]
+    Empty,
+    One(Entry),
+    Many(Node),
 }
 
 impl Entry {
@@ -58,26 +61,75 @@ impl Entry {
 
 impl Tree {
     pub(crate) fn insert(&mut self, entry: Entry) {
-        if let Some(right) = self.root.insert(entry) {
-            let left = std::mem::take(&mut self.root);
-            self.root = Node::above(left, right);
+        match self {
+            Tree::Empty => *self = Tree::One(entry),
+            Tree::One(other) => *self = Tree::Many(Node::of_two(*other, entry)),
+            Tree::Many(root) => {
+                if let Some(right) = root.insert(entry) {
+                    let left = std::mem::take(root);
+                    *root = Node::above(left, right);
+                }
+            }
         }
     }
 
     /// Takes out what was inserted with this range and sequence number.
     pub(crate) fn remove(&mut self, range: Range, seq: u64) {
-        self.root.remove((range.first(), seq));
-        self.root.collapse();
+        match self {
+            Tree::Empty => debug_assert!(false, "the entry is in this tree"),
+            Tree::One(_) => *self = Tree::Empty,
+            Tree::Many(root) => {
+                root.remove((range.first(), seq));
+                root.collapse();
+                if root.is_empty() {
+                    *self = Tree::Empty;
+                }
+            }
+        }
     }
 
     /// Moves the end of a range; where it starts, and so its place, stays.
     pub(crate) fn set_last(&mut self, range: Range, seq: u64, last: u64) {
-        self.root.set_last((range.first(), seq), last);
+        match self {
+            Tree::Empty => debug_assert!(false, "the entry is in this tree"),
+            Tree::One(entry) => entry.last = last,
+            Tree::Many(root) => root.set_last((range.first(), seq), last),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Tree::Empty)
+    }
+
+    /// The smallest range that holds all.
+    pub(crate) fn hull(&self) -> Option<Range> {
+        match self {
+            Tree::Empty => None,
+            Tree::One(entry) => Range::between(entry.first, entry.last),
+            Tree::Many(root) => root.hull(),
+        }
     }
 
     /// The first entry by position that the query fits and `accept` takes.
     pub(crate) fn find(&self, query: &Query, accept: &mut impl FnMut(u32) -> bool) -> Option<u32> {
-        self.root.find(query, accept)
+        match self {
+            Tree::Empty => None,
+            Tree::One(entry) => node::find_among(std::slice::from_ref(entry), query, accept),
+            Tree::Many(root) => root.find(query, accept),
+        }
+    }
+
+    /// Everything that overlaps the range, ascending, in a tree where nothing overlaps anything
+    /// else.
+    pub(crate) fn disjoint(&self, range: Range) -> impl Iterator<Item = u32> {
+        let from = match self {
+            Tree::Empty => node::Iter::default(),
+            Tree::One(entry) => node::Iter::of(std::slice::from_ref(entry)),
+            Tree::Many(root) => root.disjoint_from(range.first()),
+        };
+        from.skip_while(move |entry| entry.last < range.first())
+            .take_while(move |entry| entry.first <= range.last())
+            .map(|entry| entry.ix)
     }
 
     /// Calls `visit` for everything that overlaps the range, by position.
@@ -94,6 +146,26 @@ impl Tree {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    impl Tree {
+        fn check(&self) -> usize {
+            match self {
+                Tree::Empty => 0,
+                Tree::One(_) => 1,
+                Tree::Many(root) => {
+                    assert!(!root.is_empty());
+                    root.check()
+                }
+            }
+        }
+
+        fn leaves(&self) -> usize {
+            match self {
+                Tree::Empty | Tree::One(_) => 0,
+                Tree::Many(root) => root.leaves(),
+            }
+        }
+    }
 
     fn scan(live: &[Entry], query: &Query) -> Vec<u32> {
         let mut expected: Vec<&Entry> = live
@@ -172,7 +244,7 @@ mod tests {
                     entry.last = entry.first + length;
                     tree.set_last(range, entry.seq, entry.last);
                 }
-                prop_assert_eq!(tree.root.check(), live.len());
+                prop_assert_eq!(tree.check(), live.len());
                 let range = Range::new(length * 3, 4).unwrap();
                 let query = Query { range, except: owner, before: u64::from(number) / 2 + first };
                 let expected = scan(&live, &query);
@@ -194,12 +266,12 @@ mod tests {
             for n in 0..10_000 {
                 tree.insert(Entry::new(0, range(order(n)), 1, 0));
             }
-            assert_eq!(tree.root.check(), 10_000);
-            assert!(tree.root.leaves() <= 10_000 / node::LEAF_MAX + 2, "{}", tree.root.leaves());
+            assert_eq!(tree.check(), 10_000);
+            assert!(tree.leaves() <= 10_000 / node::LEAF_MAX + 2, "{}", tree.leaves());
             for n in 0..10_000 {
                 tree.remove(range(n * 7 % 10_000), 0);
             }
-            assert_eq!((tree.root.check(), tree.root.leaves()), (0, 1));
+            assert!(tree.is_empty());
         }
     }
 
@@ -213,7 +285,40 @@ mod tests {
         for n in (0..10_000).filter(|n| n % 20 != 0) {
             tree.remove(range(n), 0);
         }
-        assert_eq!(tree.root.check(), 500);
-        assert!(tree.root.leaves() <= 4 * 500 / node::LEAF_MAX + 1, "{}", tree.root.leaves());
+        assert_eq!(tree.check(), 500);
+        assert!(tree.leaves() <= 4 * 500 / node::LEAF_MAX + 1, "{}", tree.leaves());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 256,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn what_is_disjoint_is_found_in_order(
+            places in prop::collection::btree_set(0u64..3_000, 0..1_500),
+            first in 0u64..31_000,
+            length in 0u64..3_000,
+        ) {
+            let mut tree = Tree::default();
+            let of_place = |place: u64| Range::new(place * 10 + 2, 1 + place % 8).unwrap();
+            for &place in places.iter().filter(|&place| place % 2 == 0).chain(places.iter().filter(|&place| place % 2 == 1)) {
+                // In an order that is neither that of the places nor its reverse.
+                let place = 3_000 - place;
+                tree.insert(Entry::new(u32::try_from(place).unwrap(), of_place(place), 1, 0));
+            }
+            let range = Range::new(first, length).unwrap();
+            let mut all: Vec<u64> = places.iter().map(|place| 3_000 - place).collect();
+            all.sort_unstable();
+            let hull = all.first().zip(all.last());
+            let hull = hull.map(|(&first, &last)| of_place(first).hull(of_place(last)));
+            prop_assert_eq!(tree.hull(), hull);
+            let fits = |&&place: &&u64| of_place(place).overlaps(range);
+            let expected: Vec<u64> = all.iter().filter(fits).copied().collect();
+            let found: Vec<u64> = tree.disjoint(range).map(u64::from).collect();
+            prop_assert_eq!(found, expected);
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! Nodes of an interval tree: how they grow, split, join, and are searched.
 
+use std::slice;
+
 use super::{Entry, MIXED, Query};
+use crate::types::Range;
 
 /// Entries of a leaf. More of them make insertion slower (half of them move), fewer make the
 /// levels above larger, which then leave the caches.
@@ -13,7 +16,7 @@ type Key = (u64, u64);
 /// Neighbours under one parent have, together, more than half of what one may have: a node that
 /// shrinks below that is joined to its neighbour, and then has room before it must split again.
 #[derive(Debug)]
-pub(super) enum Node {
+pub(crate) enum Node {
     /// Entries, ascending.
     Leaf(Vec<Entry>),
     /// Subtrees, ascending, each as deep as the others and none empty.
@@ -22,8 +25,8 @@ pub(super) enum Node {
 
 /// A subtree, and what its parent knows of it.
 #[derive(Debug)]
-pub(super) struct Child {
-    /// No key in it is smaller, and every key in its left neighbour is.
+pub(crate) struct Child {
+    /// The smallest key in it.
     low: Key,
     sum: Sum,
     node: Node,
@@ -73,6 +76,9 @@ impl Child {
     /// After `gone` left the subtree, which is not empty.
     fn forget(&mut self, gone: &Entry) {
         // Where it made no difference, nothing below need be read, but for another owner.
+        if self.low == gone.key() {
+            self.low = self.node.low();
+        }
         let one_owner = self.sum.sole != MIXED || self.node.is_mixed();
         if self.sum.max_last == gone.last || self.sum.min_seq == gone.seq || !one_owner {
             self.sum = self.node.sum();
@@ -119,9 +125,28 @@ fn insert_child(children: &mut Vec<Child>, at: usize, right: Node) -> Option<Vec
 }
 
 impl Node {
+    pub(super) fn of_two(one: Entry, other: Entry) -> Node {
+        let mut entries = vec![one, other];
+        entries.sort_unstable_by_key(Entry::key);
+        Node::Leaf(entries)
+    }
+
     /// A node over two that one was split into.
     pub(super) fn above(left: Node, right: Node) -> Node {
         Node::Inner(vec![Child::new(left), Child::new(right)])
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The smallest range that holds all that is below.
+    pub(super) fn hull(&self) -> Option<Range> {
+        let mut leftmost = self;
+        while let Node::Inner(children) = leftmost {
+            leftmost = &children[0].node;
+        }
+        Range::between(leftmost.low().0, self.sum().max_last)
     }
 
     fn len(&self) -> usize {
@@ -131,7 +156,7 @@ impl Node {
         }
     }
 
-    /// The smallest key that may be below. Not to be asked of an empty leaf.
+    /// The smallest key below. Not to be asked of an empty leaf.
     fn low(&self) -> Key {
         match self {
             Node::Leaf(entries) => entries[0].key(),
@@ -210,9 +235,6 @@ impl Node {
         {
             *self = children.pop().map_or_else(Node::default, |child| child.node);
         }
-        if self.len() == 0 {
-            *self = Node::default();
-        }
     }
 
     pub(super) fn set_last(&mut self, key: Key, last: u64) {
@@ -231,23 +253,76 @@ impl Node {
         }
     }
 
-    pub(super) fn find(&self, query: &Query, accept: &mut impl FnMut(u32) -> bool) -> Option<u32> {
-        let (first, last) = (query.range.first(), query.range.last());
-        match self {
-            Node::Leaf(entries) => {
-                let fits = |entry: &&Entry| {
-                    entry.last >= first && entry.owner != query.except && entry.seq < query.before
-                };
-                let mut before_end = entries.iter().take_while(|entry| entry.first <= last);
-                before_end.find(|entry| fits(entry) && accept(entry.ix)).map(|entry| entry.ix)
+    /// All from the last one on that starts at or before a byte, or from some before that.
+    pub(super) fn disjoint_from(&self, first: u64) -> Iter<'_> {
+        let mut above = Vec::new();
+        let mut node = self;
+        loop {
+            match node {
+                Node::Leaf(entries) => return Iter { leaf: entries.iter(), above },
+                Node::Inner(children) => {
+                    let at = child_of(children, (first, u64::MAX));
+                    above.push(children[at + 1..].iter());
+                    node = &children[at].node;
+                }
             }
+        }
+    }
+
+    pub(super) fn find(&self, query: &Query, accept: &mut impl FnMut(u32) -> bool) -> Option<u32> {
+        match self {
+            Node::Leaf(entries) => find_among(entries, query, accept),
             Node::Inner(children) => children
                 .iter()
-                .take_while(|child| child.low.0 <= last)
+                .take_while(|child| child.low.0 <= query.range.last())
                 .filter(|child| child.sum.may_fit(query))
                 .find_map(|child| child.node.find(query, accept)),
         }
     }
+}
+
+/// What a walk in order has before it.
+#[derive(Default)]
+pub(super) struct Iter<'a> {
+    leaf: slice::Iter<'a, Entry>,
+    above: Vec<slice::Iter<'a, Child>>,
+}
+
+impl<'a> Iter<'a> {
+    pub(super) fn of(entries: &'a [Entry]) -> Self {
+        Iter { leaf: entries.iter(), above: Vec::new() }
+    }
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = &'a Entry;
+
+    fn next(&mut self) -> Option<&'a Entry> {
+        loop {
+            if let Some(entry) = self.leaf.next() {
+                return Some(entry);
+            }
+            match self.above.last_mut()?.next() {
+                None => _ = self.above.pop(),
+                Some(Child { node: Node::Leaf(entries), .. }) => self.leaf = entries.iter(),
+                Some(Child { node: Node::Inner(children), .. }) => self.above.push(children.iter()),
+            }
+        }
+    }
+}
+
+/// The first of the entries that the query fits and `accept` takes.
+pub(super) fn find_among(
+    entries: &[Entry],
+    query: &Query,
+    accept: &mut impl FnMut(u32) -> bool,
+) -> Option<u32> {
+    let (first, last) = (query.range.first(), query.range.last());
+    let fits = |entry: &&Entry| {
+        entry.last >= first && entry.owner != query.except && entry.seq < query.before
+    };
+    let mut before_end = entries.iter().take_while(|entry| entry.first <= last);
+    before_end.find(|entry| fits(entry) && accept(entry.ix)).map(|entry| entry.ix)
 }
 
 /// Where a key belongs, or is.
@@ -298,7 +373,7 @@ impl Node {
                 for child in children {
                     assert!(child.node.len() > 0, "an empty child");
                     assert_eq!(child.sum, child.node.sum());
-                    assert!(child.low <= child.node.low());
+                    assert_eq!(child.low, child.node.low());
                 }
                 for pair in children.windows(2) {
                     assert!(pair[0].node.high() < pair[1].low);

@@ -78,6 +78,11 @@ impl Locks {
         self.own.get(&(owner, file)).into_iter().flat_map(move |tree| tree.disjoint(range))
     }
 
+    /// Whether the owner holds anything on the file.
+    pub(super) fn holds_on(&self, owner: u32, file: u32) -> bool {
+        self.own.contains_key(&(owner, file))
+    }
+
     /// All pieces of an owner, by file and place.
     pub(crate) fn own_all(&self, owner: u32) -> impl Iterator<Item = u32> {
         let trees = self.own.range((owner, 0)..=(owner, u32::MAX));
@@ -133,6 +138,7 @@ impl Table {
         let slot = &mut self.names.files[file];
         slot.held += 1;
         slot.locks[side(mode)].insert(entry);
+        self.note_holder(owner, file);
         ix
     }
 
@@ -143,6 +149,7 @@ impl Table {
         let slot = &mut self.names.files[held.file];
         slot.locks[side(held.attrs.mode)].remove(range, ix.into());
         slot.held -= 1;
+        self.note_holder(held.owner, held.file);
         self.names.file_shrank(held.file);
         self.locks.count_standing(held.attrs.standing, false);
         let client = self.names.owners[held.owner].client;

@@ -8,6 +8,7 @@ mod place;
 mod queue;
 mod slab;
 mod tree;
+mod turn;
 
 pub(crate) use deadlock::Wish;
 pub(crate) use locks::{Attrs, Held, Standing};

@@ -42,6 +42,8 @@ pub(crate) struct Queue {
     by_seq: BTreeMap<u64, u32>,
     by_owner: BTreeMap<(u32, u32, u64, u64, Mode), u32>,
     expiry: BTreeSet<(u64, u64)>,
+    /// File and number of those who wait where they also hold something.
+    pub(super) of_holders: BTreeSet<(u32, u64)>,
     /// The number of the next waiter.
     pub(crate) next_seq: u64,
     /// How many are unacknowledged grants.
@@ -142,6 +144,9 @@ impl Table {
         self.names.use_owner(owner);
         let slot = &mut self.names.files[file];
         if waits {
+            if self.locks.holds_on(owner, file) {
+                queue.of_holders.insert((file, seq));
+            }
             slot.queue[side(mode)].insert(Entry::new(ix, range, owner, seq));
             slot.waiting += 1;
             let client = self.names.owners[owner].client;
@@ -196,6 +201,7 @@ impl Table {
         let &Waiter { owner, file, mode, expires_ms, .. } = self.queue.get(ix);
         let slot = &mut self.names.files[file];
         slot.queue[side(mode)].remove(range, seq);
+        self.queue.of_holders.remove(&(file, seq));
         slot.waiting -= 1;
         let client = self.names.owners[owner].client;
         self.names.clients[client].waiting -= 1;
@@ -236,13 +242,6 @@ impl Table {
             mode: waiter.mode,
             context: Arc::clone(&waiter.context),
         })
-    }
-
-    /// Calls `visit` for every request that waits on the file and overlaps the range.
-    pub(crate) fn each_waiting(&self, file: u32, range: Range, visit: &mut impl FnMut(u32)) {
-        for tree in &self.names.files[file].queue {
-            tree.each(range, visit);
-        }
     }
 
     /// A waiter that such a request may not overtake: of another owner, with a smaller number than

@@ -192,7 +192,7 @@ impl Node {
         let key = entry.key();
         let children = match self {
             Node::Leaf(entries) => {
-                let at = entries.iter().filter(|other| other.key() < key).count();
+                let at = place_of(entries, key);
                 return insert_entry(entries, at, entry).map(Node::Leaf);
             }
             Node::Inner(children) => children,
@@ -211,7 +211,7 @@ impl Node {
     pub(super) fn remove(&mut self, key: Key) -> Entry {
         let children = match self {
             Node::Leaf(entries) => {
-                let at = entries.iter().filter(|other| other.key() < key).count();
+                let at = place_of(entries, key);
                 debug_assert_eq!(entries[at].key(), key, "the entry is in this tree");
                 return entries.remove(at);
             }
@@ -323,6 +323,14 @@ pub(super) fn find_among(
     };
     let mut before_end = entries.iter().take_while(|entry| entry.first <= last);
     before_end.find(|entry| fits(entry) && accept(entry.ix)).map(|entry| entry.ix)
+}
+
+/// How many entries are before a key. All are read and none decides what is read next, so that a
+/// leaf out of the caches is fetched at once.
+fn place_of(entries: &[Entry], key: Key) -> usize {
+    let is_before =
+        |entry: &Entry| (entry.first < key.0) | ((entry.first == key.0) & (entry.seq < key.1));
+    entries.iter().map(|entry| usize::from(is_before(entry))).sum()
 }
 
 /// Where a key belongs, or is.

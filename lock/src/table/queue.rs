@@ -276,23 +276,26 @@ impl Table {
         if slot.waiting == 0 {
             return None;
         }
-        let mut search = |gap: Range| {
+        let search = |gap: Range, accept: &mut dyn FnMut(u32) -> bool| {
             let query = Query { range: gap, except: owner.unwrap_or(NOBODY), before };
-            opposing(mode).iter().find_map(|&other| {
-                slot.queue[side(other)].find(&query, &mut |ix| {
-                    let range = self.queue.range(ix);
-                    !owner.is_some_and(|owner| self.blocks(owner, file, range, other)) && accept(ix)
-                })
-            })
-        };
-        match owner {
-            None => search(range),
-            Some(owner) => self
-                .snapshot(owner, file, range)
+            opposing(mode)
                 .iter()
-                .filter(|part| part.held.is_none())
-                .find_map(|part| search(part.range)),
-        }
+                .find_map(|&other| slot.queue[side(other)].find(&query, &mut |ix| accept(ix)))
+        };
+        // Most have nobody ahead, whatever they hold.
+        let Some(owner) = owner.filter(|&owner| self.locks.holds_on(owner, file)) else {
+            return search(range, &mut accept);
+        };
+        // Most have nobody ahead, whatever they hold.
+        search(range, &mut |_| true)?;
+        let mut accept_ahead = |ix: u32| {
+            let &Waiter { mode: other, .. } = self.queue.get(ix);
+            !self.blocks(owner, file, self.queue.range(ix), other) && accept(ix)
+        };
+        let gaps = self.snapshot(owner, file, range);
+        gaps.iter()
+            .filter(|part| part.held.is_none())
+            .find_map(|part| search(part.range, &mut accept_ahead))
     }
 
     /// Unacknowledged grants of the owner on the file that overlap the range. No two of them

@@ -1,6 +1,7 @@
 //! How long the core takes for what it does most and for what could get out of hand.
 //!
-//! `scripts/bench lock` runs this; `scripts/bench lock hand_over` only what has that in its name.
+//! `scripts/bench/lock speed` runs this; `scripts/bench/lock speed hand_over` only what has that in its
+//! name.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
 
@@ -96,7 +97,7 @@ fn free_all(bencher: Bencher, locks: u64) {
 
 /// Owner `i` holds byte `i` and waits for byte `i - 1`; owner 0 asks for the last one, which closes
 /// the cycle: every waiter is looked at, and the request refused.
-#[divan::bench(args = [100, 1_000, 10_000], sample_count = 20, sample_size = 1)]
+#[divan::bench(args = [100, 1_000, 10_000], sample_count = 100, sample_size = 1)]
 fn deadlock_chain(bencher: Bencher, length: u64) {
     let owners = usize::try_from(length).unwrap();
     let mut bench = Bench::filled(owners, 1, length);
@@ -111,7 +112,7 @@ fn deadlock_chain(bencher: Bencher, length: u64) {
 
 /// As above, but that the chain ends at owner 2: the request begins to wait, and is taken back. Four
 /// steps, of which one searches.
-#[divan::bench(args = [100, 1_000, 10_000], sample_count = 20, sample_size = 1)]
+#[divan::bench(args = [100, 1_000, 10_000], sample_count = 100, sample_size = 1)]
 fn no_deadlock_chain(bencher: Bencher, length: u64) {
     let owners = usize::try_from(length).unwrap();
     let mut bench = Bench::filled(owners, 1, length + 1);

@@ -283,11 +283,14 @@ impl Table {
                 .find_map(|&other| slot.queue[side(other)].find(&query, &mut |ix| accept(ix)))
         };
         // Most have nobody ahead, whatever they hold.
-        let Some(owner) = owner.filter(|&owner| self.locks.holds_on(owner, file)) else {
+        let Some(owner) = owner else {
             return search(range, &mut accept);
         };
         // Most have nobody ahead, whatever they hold.
         search(range, &mut |_| true)?;
+        if !self.locks.holds_on(owner, file) {
+            return search(range, &mut accept);
+        }
         let mut accept_ahead = |ix: u32| {
             let &Waiter { mode: other, .. } = self.queue.get(ix);
             !self.blocks(owner, file, self.queue.range(ix), other) && accept(ix)

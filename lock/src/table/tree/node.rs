@@ -219,7 +219,7 @@ impl Node {
         };
         let at = child_of(children, key);
         let gone = children[at].node.remove(key);
-        if children[at].node.len() == 0 {
+        if children[at].node.is_empty() {
             children.remove(at);
         } else {
             children[at].forget(&gone);
@@ -379,7 +379,7 @@ impl Node {
             Node::Inner(children) => {
                 assert!((1..=INNER_MAX).contains(&children.len()));
                 for child in children {
-                    assert!(child.node.len() > 0, "an empty child");
+                    assert!(!child.node.is_empty(), "an empty child");
                     assert_eq!(child.sum, child.node.sum());
                     assert_eq!(child.low, child.node.low());
                 }

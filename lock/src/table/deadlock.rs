@@ -122,7 +122,7 @@ impl Table {
     fn follow(&self, walk: &mut Walk, wish: &Wish, target: u32) -> Followed {
         let &Wish { owner, file, range, mode, seq } = wish;
         let bytes = (file, range.first(), range.last());
-        if walk.followed.get(&bytes).is_some_and(|&done| done > seq) {
+        if !walk.followed.is_empty() && walk.followed.get(&bytes).is_some_and(|&done| done > seq) {
             return Followed::Through;
         }
         let mut closed = false;
@@ -132,9 +132,13 @@ impl Table {
             walk.meet(other, owner);
             closed || walk.edges_left == 0
         };
+        let mut foremost = true;
         let by_lock = |ix: u32| meet(self.locks.get(ix).owner);
         let stopped = self.find_blocker(Some(owner), file, range, mode, by_lock).is_some() || {
-            let by_waiter = |ix: u32| meet(self.queue.get(ix).owner);
+            let by_waiter = |ix: u32| {
+                foremost = false;
+                meet(self.queue.get(ix).owner)
+            };
             self.find_ahead(Some(owner), file, range, mode, seq, by_waiter).is_some()
         };
         if stopped {
@@ -142,8 +146,9 @@ impl Table {
         }
         // Who holds something on the file need not wait for all who are ahead, and the obstacles of
         // the target's own wish leave out the target.
-        let exempt = self.locks.own_in(owner, file, Range::ALL).next().is_some();
-        if mode == Mode::Exclusive && !exempt && owner != target {
+        // And of the foremost there is none ahead that it could stand for.
+        let stands = !foremost && mode == Mode::Exclusive && owner != target;
+        if stands && !self.locks.holds_on(owner, file) {
             walk.followed.insert(bytes, seq);
         }
         Followed::Through
@@ -172,10 +177,10 @@ impl Table {
 
     fn awaited_on(&self, owner: u32, file: u32, hull: Range) -> bool {
         let query = Query { range: hull, except: owner, before: u64::MAX };
-        let roots = self.names.files[file].queue;
+        let trees = &self.names.files[file].queue;
         [Mode::Shared, Mode::Exclusive].into_iter().any(|mode| {
             let awaits = &mut |ix| self.blocks(owner, file, self.queue.range(ix), mode);
-            self.queue.tree.find(roots[side(mode)], &query, awaits).is_some()
+            trees[side(mode)].find(&query, awaits).is_some()
         })
     }
 }

@@ -1,11 +1,11 @@
 //! Held locks: by place in a tree per file and mode, by owner in order, counted per client.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 
 use super::Table;
 use super::names::side;
 use super::slab::Slab;
-use super::tree::{Forest, NOBODY, Query};
+use super::tree::{Entry, NOBODY, Query, Tree};
 use crate::record::{LockRecord, Record, RecordKey, Undo};
 use crate::types::{LockId, Mode, Range};
 
@@ -28,7 +28,7 @@ pub(crate) struct Attrs {
     pub(crate) standing: Standing,
 }
 
-/// A held piece, apart from its range, which the tree has.
+/// A held piece, apart from its range.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) id: LockId,
@@ -40,14 +40,18 @@ pub(crate) struct Held {
     pub(crate) reclaim: bool,
 }
 
+#[derive(Debug)]
+struct Piece {
+    range: Range,
+    held: Held,
+}
+
 /// All held pieces.
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
-    pieces: Slab<Held>,
-    tree: Forest,
-    /// Owner, file, first byte: an owner's pieces never overlap, so this names each.
-    own: BTreeMap<(u32, u32, u64), u32>,
-    next_seq: u64,
+    pieces: Slab<Piece>,
+    /// By owner and file, what is held by place: an owner's pieces never overlap. No tree is empty.
+    own: BTreeMap<(u32, u32), Tree>,
     /// How many pieces are unreclaimed.
     pub(crate) unreclaimed: u64,
 }
@@ -58,11 +62,11 @@ impl Locks {
     }
 
     pub(crate) fn get(&self, ix: u32) -> &Held {
-        &self.pieces[ix]
+        &self.pieces[ix].held
     }
 
     pub(crate) fn range(&self, ix: u32) -> Range {
-        self.tree.range(ix)
+        self.pieces[ix].range
     }
 
     pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> {
@@ -71,25 +75,38 @@ impl Locks {
 
     /// The owner's pieces on the file that overlap the range, ascending.
     pub(crate) fn own_in(&self, owner: u32, file: u32, range: Range) -> impl Iterator<Item = u32> {
-        let (from, to) = ((owner, file, range.first()), (owner, file, range.last()));
-        let reaching = self.own.range((owner, file, 0)..from).next_back();
-        let reaching = reaching.filter(move |&(_, &ix)| self.range(ix).overlaps(range));
-        reaching.into_iter().chain(self.own.range(from..=to)).map(|(_, &ix)| ix)
+        self.own.get(&(owner, file)).into_iter().flat_map(move |tree| tree.disjoint(range))
+    }
+
+    /// Whether the owner holds anything on the file.
+    pub(super) fn holds_on(&self, owner: u32, file: u32) -> bool {
+        self.own.contains_key(&(owner, file))
     }
 
     /// All pieces of an owner, by file and place.
     pub(crate) fn own_all(&self, owner: u32) -> impl Iterator<Item = u32> {
-        self.own.range((owner, 0, 0)..=(owner, u32::MAX, u64::MAX)).map(|(_, &ix)| ix)
+        let trees = self.own.range((owner, 0)..=(owner, u32::MAX));
+        trees.flat_map(|(_, tree)| tree.disjoint(Range::ALL))
     }
 
     /// The first file from number `from` on where the owner holds anything, with the smallest range
     /// that holds all of it.
     pub(crate) fn own_hull(&self, owner: u32, from: u32) -> Option<(u32, Range)> {
-        let mut rest = self.own.range((owner, from, 0)..=(owner, u32::MAX, u64::MAX));
-        let (&(_, file, _), &first) = rest.next()?;
-        let of_file = (owner, file, 0)..=(owner, file, u64::MAX);
-        let (_, &last) = self.own.range(of_file).next_back()?;
-        Some((file, self.range(first).hull(self.range(last))))
+        let (&(_, file), tree) = self.own.range((owner, from)..=(owner, u32::MAX)).next()?;
+        Some((file, tree.hull()?))
+    }
+
+    fn own_insert(&mut self, entry: Entry, owner: u32, file: u32) {
+        self.own.entry((owner, file)).or_default().insert(entry);
+    }
+
+    fn own_remove(&mut self, range: Range, ix: u32, owner: u32, file: u32) {
+        if let btree_map::Entry::Occupied(mut tree) = self.own.entry((owner, file)) {
+            tree.get_mut().remove(range, ix.into());
+            if tree.get().is_empty() {
+                tree.remove();
+            }
+        }
     }
 
     fn count_standing(&mut self, standing: Standing, more: bool) {
@@ -115,25 +132,24 @@ impl Table {
         let client = self.names.owners[owner].client;
         self.names.clients[client].held += 1;
         self.locks.count_standing(held.attrs.standing, true);
-        let ix = self.locks.pieces.insert(held);
-        self.locks.tree.set(ix, range, owner, self.locks.next_seq);
-        self.locks.next_seq += 1;
-        self.locks.own.insert((owner, file, range.first()), ix);
+        let ix = self.locks.pieces.insert(Piece { range, held });
+        let entry = Entry::new(ix, range, owner, ix.into());
+        self.locks.own_insert(entry, owner, file);
         let slot = &mut self.names.files[file];
         slot.held += 1;
-        slot.locks[side(mode)] = self.locks.tree.insert(slot.locks[side(mode)], ix);
+        slot.locks[side(mode)].insert(entry);
+        self.note_holder(owner, file);
         ix
     }
 
     /// Holds one piece less.
     pub(crate) fn remove_lock(&mut self, ix: u32) -> Held {
-        let held = self.locks.pieces.remove(ix);
-        let range = self.locks.range(ix);
-        self.locks.own.remove(&(held.owner, held.file, range.first()));
+        let Piece { range, held } = self.locks.pieces.remove(ix);
+        self.locks.own_remove(range, ix, held.owner, held.file);
         let slot = &mut self.names.files[held.file];
-        let root = &mut slot.locks[side(held.attrs.mode)];
-        *root = self.locks.tree.remove(*root, ix);
+        slot.locks[side(held.attrs.mode)].remove(range, ix.into());
         slot.held -= 1;
+        self.note_holder(held.owner, held.file);
         self.names.file_shrank(held.file);
         self.locks.count_standing(held.attrs.standing, false);
         let client = self.names.owners[held.owner].client;
@@ -144,24 +160,23 @@ impl Table {
 
     /// Changes a piece's range. The caller knows that it overlaps no other of its owner.
     pub(crate) fn resize_lock(&mut self, ix: u32, range: Range) {
-        let Held { owner, file, attrs: Attrs { mode, .. }, .. } = *self.locks.get(ix);
-        let old = self.locks.range(ix);
-        let root = &mut self.names.files[file].locks[side(mode)];
-        if old.first() == range.first() {
-            self.locks.tree.set_last(*root, ix, range.last());
-            return;
+        let piece = &mut self.locks.pieces[ix];
+        let old = std::mem::replace(&mut piece.range, range);
+        let Held { owner, file, attrs: Attrs { mode, .. }, .. } = piece.held;
+        let by_mode = &mut self.names.files[file].locks[side(mode)];
+        for tree in self.locks.own.get_mut(&(owner, file)).into_iter().chain([by_mode]) {
+            if old.first() == range.first() {
+                tree.set_last(old, ix.into(), range.last());
+            } else {
+                tree.remove(old, ix.into());
+                tree.insert(Entry::new(ix, range, owner, ix.into()));
+            }
         }
-        *root = self.locks.tree.remove(*root, ix);
-        let seq = self.locks.tree.seq(ix);
-        self.locks.tree.set(ix, range, owner, seq);
-        *root = self.locks.tree.insert(*root, ix);
-        self.locks.own.remove(&(owner, file, old.first()));
-        self.locks.own.insert((owner, file, range.first()), ix);
     }
 
     /// Changes how firmly a piece is held, and whether it was reclaimed under which incarnation.
     pub(crate) fn restate_lock(&mut self, ix: u32, attrs: Attrs, reclaim: bool) {
-        let piece = &mut self.locks.pieces[ix];
+        let piece = &mut self.locks.pieces[ix].held;
         debug_assert_eq!(piece.attrs.mode, attrs.mode, "the mode decides the tree");
         let before = piece.attrs.standing;
         piece.attrs = attrs;
@@ -216,16 +231,14 @@ impl Table {
         mut accept: impl FnMut(u32) -> bool,
     ) -> Option<u32> {
         let query = Query { range, except: owner.unwrap_or(NOBODY), before: u64::MAX };
-        let roots = self.names.files[file].locks;
-        opposing(mode)
-            .iter()
-            .find_map(|&other| self.locks.tree.find(roots[side(other)], &query, &mut accept))
+        let trees = &self.names.files[file].locks;
+        opposing(mode).iter().find_map(|&other| trees[side(other)].find(&query, &mut accept))
     }
 
     /// Calls `visit` for every piece on the file that overlaps the range.
     pub(crate) fn each_lock(&self, file: u32, range: Range, visit: &mut impl FnMut(u32)) {
-        for root in self.names.files[file].locks {
-            self.locks.tree.each(root, range, visit);
+        for tree in &self.names.files[file].locks {
+            tree.each(range, visit);
         }
     }
 

@@ -9,6 +9,7 @@ mod queue;
 mod shares;
 mod slab;
 mod tree;
+mod turn;
 
 pub(crate) use deadlock::Wish;
 pub(crate) use locks::{Attrs, Held, Standing};

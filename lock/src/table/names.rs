@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::lookup::Lookup;
 use super::slab::Slab;
-use super::tree::NIL;
+use super::tree::Tree;
 use crate::record::ClientRecord;
 use crate::types::{FileId, Mode, Owner};
 
@@ -13,10 +13,10 @@ use crate::types::{FileId, Mode, Owner};
 #[derive(Debug)]
 pub(crate) struct FileSlot {
     pub(crate) id: FileId,
-    /// Roots of the trees of held locks, by mode.
-    pub(crate) locks: [u32; 2],
-    /// Roots of the trees of waiting requests, by mode.
-    pub(crate) queue: [u32; 2],
+    /// Held locks by place, by mode.
+    pub(crate) locks: [Tree; 2],
+    /// Waiting requests by place, by mode.
+    pub(crate) queue: [Tree; 2],
     /// How many pieces are held.
     pub(crate) held: u64,
     /// How many requests wait.
@@ -122,8 +122,8 @@ impl Names {
         }
         let slot = FileSlot {
             id: id.clone(),
-            locks: [NIL; 2],
-            queue: [NIL; 2],
+            locks: Default::default(),
+            queue: Default::default(),
             held: 0,
             waiting: 0,
             pending: 0,

@@ -7,13 +7,13 @@ use super::Table;
 use super::locks::opposing;
 use super::names::side;
 use super::slab::Slab;
-use super::tree::{Forest, NOBODY, Query};
+use super::tree::{Entry, NOBODY, Query};
 use crate::effect::{Effect, Grant};
 use crate::record::{Granted, Record, RecordKey, RecordOp, WaiterRecord};
 use crate::types::{LockId, Mode, Range, WaiterId};
 
 /// A request that waits or was granted after waiting, apart from its range and its number in the
-/// queue, which the tree has.
+/// queue.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     pub(crate) id: LockId,
@@ -39,14 +39,22 @@ impl Waiter {
     }
 }
 
+#[derive(Debug)]
+struct Queued {
+    range: Range,
+    seq: u64,
+    waiter: Waiter,
+}
+
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    waiters: Slab<Waiter>,
-    pub(super) tree: Forest,
+    waiters: Slab<Queued>,
     by_seq: BTreeMap<u64, u32>,
     by_owner: BTreeMap<(u32, u32, u64, u64, Mode), u32>,
     expiry: BTreeSet<(u64, u64)>,
+    /// File and number of those who wait where they also hold something.
+    pub(super) of_holders: BTreeSet<(u32, u64)>,
     /// The number of the next waiter.
     pub(crate) next_seq: u64,
     /// How many are unacknowledged grants.
@@ -55,15 +63,15 @@ pub(crate) struct Queue {
 
 impl Queue {
     pub(crate) fn get(&self, ix: u32) -> &Waiter {
-        &self.waiters[ix]
+        &self.waiters[ix].waiter
     }
 
     pub(crate) fn range(&self, ix: u32) -> Range {
-        self.tree.range(ix)
+        self.waiters[ix].range
     }
 
     pub(crate) fn seq(&self, ix: u32) -> u64 {
-        self.tree.seq(ix)
+        self.waiters[ix].seq
     }
 
     pub(crate) fn by_seq(&self, seq: u64) -> Option<u32> {
@@ -111,7 +119,7 @@ impl Queue {
 
     /// The undo list of a grant, to be changed.
     pub(crate) fn granted_mut(&mut self, ix: u32) -> Option<&mut Granted> {
-        self.waiters[ix].granted.as_mut()
+        self.waiters[ix].waiter.granted.as_mut()
     }
 
     /// A re-sent request: what is new in it.
@@ -122,8 +130,8 @@ impl Queue {
         expires_ms: u64,
         incarnation: u32,
     ) {
-        let seq = self.seq(ix);
-        let waiter = &mut self.waiters[ix];
+        let Queued { seq, waiter, .. } = &mut self.waiters[ix];
+        let seq = *seq;
         self.expiry.remove(&(waiter.due_ms(), seq));
         waiter.context = context;
         waiter.expires_ms = expires_ms;
@@ -142,15 +150,17 @@ impl Table {
         let due_ms = waiter.due_ms();
         let waits = waiter.granted.is_none();
         let queue = &mut self.queue;
-        let ix = queue.waiters.insert(waiter);
-        queue.tree.set(ix, range, owner, seq);
+        let ix = queue.waiters.insert(Queued { range, seq, waiter });
         queue.by_seq.insert(seq, ix);
         queue.by_owner.insert((owner, file, range.first(), range.last(), mode), ix);
         queue.next_seq = queue.next_seq.max(seq.saturating_add(1));
         self.names.use_owner(owner);
         let slot = &mut self.names.files[file];
         if waits {
-            slot.queue[side(mode)] = queue.tree.insert(slot.queue[side(mode)], ix);
+            if self.locks.holds_on(owner, file) {
+                queue.of_holders.insert((file, seq));
+            }
+            slot.queue[side(mode)].insert(Entry::new(ix, range, owner, seq));
             slot.waiting += 1;
             let client = self.names.owners[owner].client;
             self.names.clients[client].waiting += 1;
@@ -170,12 +180,11 @@ impl Table {
         let file = self.queue.get(ix).file;
         self.names.files[file].pending += 1;
         self.queue.pending += 1;
-        self.queue.waiters[ix].granted = Some(granted);
+        self.queue.waiters[ix].waiter.granted = Some(granted);
     }
 
     /// Forgets a request, waiting or granted, with its record. What waits behind it is noted.
     pub(crate) fn remove_waiter(&mut self, ix: u32, fx: &mut Vec<Effect>) -> Waiter {
-        let (range, seq) = (self.queue.range(ix), self.queue.seq(ix));
         if self.queue.get(ix).granted.is_none() {
             self.leave_queue(ix);
         } else {
@@ -183,7 +192,7 @@ impl Table {
             self.names.files[file].pending -= 1;
             self.queue.pending -= 1;
         }
-        let waiter = self.queue.waiters.remove(ix);
+        let Queued { range, seq, waiter } = self.queue.waiters.remove(ix);
         let Waiter { owner, file, mode, .. } = waiter;
         self.queue.by_seq.remove(&seq);
         self.queue.by_owner.remove(&(owner, file, range.first(), range.last(), mode));
@@ -201,12 +210,12 @@ impl Table {
     }
 
     fn leave_queue(&mut self, ix: u32) {
-        let seq = self.queue.seq(ix);
+        let (range, seq) = (self.queue.range(ix), self.queue.seq(ix));
         let waiter = self.queue.get(ix);
         let (&Waiter { owner, file, mode, .. }, due_ms) = (waiter, waiter.due_ms());
         let slot = &mut self.names.files[file];
-        let root = &mut slot.queue[side(mode)];
-        *root = self.queue.tree.remove(*root, ix);
+        slot.queue[side(mode)].remove(range, seq);
+        self.queue.of_holders.remove(&(file, seq));
         slot.waiting -= 1;
         let client = self.names.owners[owner].client;
         self.names.clients[client].waiting -= 1;
@@ -250,13 +259,6 @@ impl Table {
         })
     }
 
-    /// Calls `visit` for every request that waits on the file and overlaps the range.
-    pub(crate) fn each_waiting(&self, file: u32, range: Range, visit: &mut impl FnMut(u32)) {
-        for root in self.names.files[file].queue {
-            self.queue.tree.each(root, range, visit);
-        }
-    }
-
     /// A waiter that such a request may not overtake: of another owner, with a smaller number than
     /// `before`, in conflict on a byte where the requester holds nothing yet.
     ///
@@ -289,23 +291,29 @@ impl Table {
         if slot.waiting == 0 {
             return None;
         }
-        let mut search = |gap: Range| {
+        let search = |gap: Range, accept: &mut dyn FnMut(u32) -> bool| {
             let query = Query { range: gap, except: owner.unwrap_or(NOBODY), before };
-            opposing(mode).iter().find_map(|&other| {
-                self.queue.tree.find(slot.queue[side(other)], &query, &mut |ix| {
-                    let range = self.queue.range(ix);
-                    !owner.is_some_and(|owner| self.blocks(owner, file, range, other)) && accept(ix)
-                })
-            })
-        };
-        match owner {
-            None => search(range),
-            Some(owner) => self
-                .snapshot(owner, file, range)
+            opposing(mode)
                 .iter()
-                .filter(|part| part.held.is_none())
-                .find_map(|part| search(part.range)),
+                .find_map(|&other| slot.queue[side(other)].find(&query, &mut |ix| accept(ix)))
+        };
+        // Most have nobody ahead, whatever they hold.
+        let Some(owner) = owner else {
+            return search(range, &mut accept);
+        };
+        // Most have nobody ahead, whatever they hold.
+        search(range, &mut |_| true)?;
+        if !self.locks.holds_on(owner, file) {
+            return search(range, &mut accept);
         }
+        let mut accept_ahead = |ix: u32| {
+            let &Waiter { mode: other, .. } = self.queue.get(ix);
+            !self.blocks(owner, file, self.queue.range(ix), other) && accept(ix)
+        };
+        let gaps = self.snapshot(owner, file, range);
+        gaps.iter()
+            .filter(|part| part.held.is_none())
+            .find_map(|part| search(part.range, &mut accept_ahead))
     }
 
     /// Unacknowledged grants of the owner on the file that overlap the range. No two of them

@@ -222,12 +222,15 @@ fn handles_and_data_outlive_a_crash_and_a_rename() {
     assert_eq!(client.lookup(&dir, "open"), Ok(file));
 }
 
-/// READDIR from a cookie: names with cookies, the verifier and whether that was the end.
+/// A READDIR's answer: names with their cookies, the verifier, whether that was the end.
+type Listed = (Vec<(String, u64)>, [u8; 8], bool);
+
+/// READDIR from behind a cookie.
 fn list(
     client: &mut Client,
     dir: &[u8],
     (cookie, verifier): (u64, [u8; 8]),
-) -> Result<(Vec<(String, u64)>, [u8; 8], bool), nfsstat3> {
+) -> Result<Listed, nfsstat3> {
     let args =
         READDIR3args { dir: handle(dir), cookie, cookieverf: cookieverf3(verifier), count: 1000 };
     let listed = result(client.nfs::<READDIR3res<'static>>(READDIR, &args))?;

@@ -2,6 +2,7 @@
 
 from . import (
     client_crash,
+    data_crash,
     files,
     locks,
     ownership,
@@ -14,6 +15,7 @@ from . import (
 SCENARIOS = {
     "quickstart": quickstart,
     "files": files,
+    "data-crash": data_crash,
     "ownership": ownership,
     "locks": locks,
     "server-crash": server_crash,

@@ -2,6 +2,7 @@
 
 import subprocess
 
+from harness.network import SERVER
 from harness.report import expect
 
 # From golang-1.19-src: some three thousand files, deep paths, odd names.
@@ -10,6 +11,8 @@ FIO = (
     "fio --name=verify --directory=. --filename=random --size=24M --rw=randwrite --bs=4k"
     " --ioengine=psync --verify=crc32c --verify_fatal=1 --fsync_on_close=1 --output-format=terse"
 )
+# Many answers of READDIR: names of a hundred bytes.
+LARGE = 2000
 
 
 def run(lab):
@@ -18,6 +21,8 @@ def run(lab):
         at = lab.mount(guest, "data")
         copy_compare_delete(lab, guest, at)
         write_and_verify(lab, guest, at)
+        empty_a_large_directory(lab, guest, at)
+        mount_without_options(lab, guest)
 
 
 def copy_compare_delete(lab, guest, at):
@@ -45,3 +50,22 @@ def write_and_verify(lab, guest, at):
         guest.unmount(at)
         lab.mount(guest, "data")
         guest.sh(f"cd {at} && {FIO} --verify_only", timeout_s=120)
+
+
+def empty_a_large_directory(lab, guest, at):
+    with lab.check(f"a directory of {LARGE} files is listed, and rm -rf empties it"):
+        for number in range(LARGE):
+            path = lab.path("data") / "large" / f"{number:0100}"
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+        expect("ls -f", guest.sh(f"ls -f {at}/large | sort -u | wc -l"), str(LARGE + 2))
+        guest.sh(f"rm -rf {at}/large", timeout_s=120)
+        expect("left", (lab.path("data") / "large").exists(), False)
+
+
+def mount_without_options(lab, guest):
+    with lab.check("mount finds version, transport and ports by itself, also of a directory below"):
+        (lab.path("data") / "below").mkdir()
+        guest.sh(f"mkdir /mnt/plain && mount {SERVER}:{lab.path('data')}/below /mnt/plain")
+        guest.sh("echo told >/mnt/plain/file && umount /mnt/plain")
+        expect("content", (lab.path("data") / "below/file").read_text(), "told\n")

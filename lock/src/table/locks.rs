@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, btree_map};
 use super::Table;
 use super::names::side;
 use super::slab::Slab;
-use super::tree::{Entry, NOBODY, Query, Tree};
+use super::tree::{Entry, NOBODY, Query, Tree, unqueued_seq};
 use crate::record::{LockRecord, Record, RecordKey, Undo};
 use crate::types::{LockId, Mode, Range};
 
@@ -102,7 +102,7 @@ impl Locks {
 
     fn own_remove(&mut self, range: Range, ix: u32, owner: u32, file: u32) {
         if let btree_map::Entry::Occupied(mut tree) = self.own.entry((owner, file)) {
-            tree.get_mut().remove(range, ix.into());
+            tree.get_mut().remove(range, unqueued_seq(ix));
             if tree.get().is_empty() {
                 tree.remove();
             }
@@ -133,7 +133,7 @@ impl Table {
         self.names.clients[client].held += 1;
         self.locks.count_standing(held.attrs.standing, true);
         let ix = self.locks.pieces.insert(Piece { range, held });
-        let entry = Entry::new(ix, range, owner, ix.into());
+        let entry = Entry::unqueued(ix, range, owner);
         self.locks.own_insert(entry, owner, file);
         let slot = &mut self.names.files[file];
         slot.held += 1;
@@ -147,7 +147,7 @@ impl Table {
         let Piece { range, held } = self.locks.pieces.remove(ix);
         self.locks.own_remove(range, ix, held.owner, held.file);
         let slot = &mut self.names.files[held.file];
-        slot.locks[side(held.attrs.mode)].remove(range, ix.into());
+        slot.locks[side(held.attrs.mode)].remove(range, unqueued_seq(ix));
         slot.held -= 1;
         self.note_holder(held.owner, held.file);
         self.names.file_shrank(held.file);
@@ -166,10 +166,10 @@ impl Table {
         let by_mode = &mut self.names.files[file].locks[side(mode)];
         for tree in self.locks.own.get_mut(&(owner, file)).into_iter().chain([by_mode]) {
             if old.first() == range.first() {
-                tree.set_last(old, ix.into(), range.last());
+                tree.set_last(old, unqueued_seq(ix), range.last());
             } else {
-                tree.remove(old, ix.into());
-                tree.insert(Entry::new(ix, range, owner, ix.into()));
+                tree.remove(old, unqueued_seq(ix));
+                tree.insert(Entry::unqueued(ix, range, owner));
             }
         }
     }

@@ -12,6 +12,8 @@ mod node;
 use crate::types::Range;
 use node::Node;
 
+/// Set in the sequence numbers of what stands in no queue.
+const UNQUEUED: u64 = 1 << 63;
 /// Not one owner but several.
 const MIXED: u32 = u32::MAX;
 /// An owner number nobody has, for a search that leaves out nobody.
@@ -54,9 +56,20 @@ impl Entry {
         Entry { first: range.first(), last: range.last(), seq, owner, ix }
     }
 
+    /// As [`Entry::new`] with `ix` for a sequence number, in trees that nobody asks for what is
+    /// before a number: so they need not keep track of the smallest.
+    pub(crate) fn unqueued(ix: u32, range: Range, owner: u32) -> Entry {
+        Entry::new(ix, range, owner, unqueued_seq(ix))
+    }
+
     fn key(&self) -> (u64, u64) {
         (self.first, self.seq)
     }
+}
+
+/// The sequence number of an unqueued entry.
+pub(crate) fn unqueued_seq(ix: u32) -> u64 {
+    UNQUEUED | u64::from(ix)
 }
 
 impl Tree {

@@ -2,7 +2,7 @@
 
 use std::slice;
 
-use super::{Entry, MIXED, Query};
+use super::{Entry, MIXED, Query, UNQUEUED};
 use crate::types::Range;
 
 /// Entries of a leaf. More of them make insertion slower (half of them move), fewer make the
@@ -49,7 +49,8 @@ impl Default for Node {
 impl Sum {
     /// The sum of a subtree with nothing in it but the entry.
     fn of(entry: &Entry) -> Sum {
-        Sum { max_last: entry.last, min_seq: entry.seq, sole: entry.owner }
+        let min_seq = if entry.seq < UNQUEUED { entry.seq } else { 0 };
+        Sum { max_last: entry.last, min_seq, sole: entry.owner }
     }
 
     fn and(self, other: Sum) -> Sum {

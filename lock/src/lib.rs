@@ -22,6 +22,7 @@ pub mod effect;
 pub mod error;
 pub mod input;
 pub mod record;
+pub mod store;
 mod table;
 pub mod types;
 
@@ -34,4 +35,5 @@ pub use crate::record::{
     ClientRecord, Granted, LockRecord, Record, RecordError, RecordKey, RecordOp, Table, Undo,
     WaiterRecord,
 };
+pub use crate::store::{Query, Store, StoreError};
 pub use crate::types::{FileId, LockId, Mode, Owner, Range, Token, WaiterId};

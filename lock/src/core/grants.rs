@@ -89,6 +89,15 @@ impl Core {
         }
     }
 
+    /// The owner may know of its grant. If so it gave up what was stronger, and if not it did not.
+    pub(super) fn grant_assumed(&mut self, waiter: WaiterId, fx: &mut Vec<Effect>) {
+        if let Some(ix) = self.unacknowledged(waiter) {
+            let range = self.table.queue.range(ix);
+            let waiter = self.table.remove_waiter(ix, fx);
+            self.table.settle_pieces(waiter.owner, waiter.file, range, ix, fx);
+        }
+    }
+
     pub(super) fn grant_refused(&mut self, waiter: WaiterId, fx: &mut Vec<Effect>) {
         if let Some(ix) = self.unacknowledged(waiter) {
             self.roll_back(ix, fx);

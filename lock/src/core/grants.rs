@@ -189,6 +189,28 @@ fn not_stronger(snapshot: &[Undo], mode: Mode) -> Vec<Range> {
 }
 
 impl Granted {
+    /// Has a roll-back leave at least this much in the range; says whether that changed anything.
+    pub(super) fn raise(&mut self, range: Range, hold: (Mode, u32)) -> bool {
+        let weaker = |part: &Undo| {
+            part.range.overlaps(range) && part.held.is_none_or(|(mode, _)| mode < hold.0)
+        };
+        if !self.undo.iter().any(weaker) {
+            return false;
+        }
+        for part in std::mem::take(&mut self.undo) {
+            let (before, after) = part.range.without(range);
+            match part.range.intersect(range).filter(|_| weaker(&part)) {
+                Some(middle) => {
+                    self.undo.extend(before.map(|range| Undo { range, ..part }));
+                    self.undo.push(Undo { range: middle, held: Some(hold) });
+                    self.undo.extend(after.map(|range| Undo { range, ..part }));
+                }
+                None => self.undo.push(part),
+            }
+        }
+        true
+    }
+
     /// Leaves the range out of what is to be undone; says whether that changed anything.
     fn subtract(&mut self, range: Range) -> bool {
         if !self.undo.iter().any(|part| part.range.overlaps(range)) {

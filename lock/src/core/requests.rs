@@ -67,6 +67,10 @@ impl Core {
         let &LockRequest { range, mode, incarnation, reclaim, .. } = request;
         if let Some(waiter) = self.table.queue.exact(owner, file, range, mode) {
             if self.table.queue.get(waiter).granted.is_some() {
+                if !reclaim && self.records_are_advice() {
+                    // It may be a new request for what was given up since, and passed on.
+                    return None;
+                }
                 fx.push(Effect::GrantOver { waiter: WaiterId(self.table.queue.seq(waiter)) });
                 self.confirm(waiter, fx);
             } else if let (Some(wait), false) = (&request.wait, reclaim) {

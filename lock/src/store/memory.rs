@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Query, Store, StoreError, Durability};
+use super::{Durability, Query, Store, StoreError};
 use crate::record::{Record, RecordOp};
 
 /// Two images: the live one survives the process, the durable one the machine.

@@ -77,7 +77,11 @@ impl Durability {
     /// lose its locks to others without a word.
     #[must_use]
     pub fn needed(batch: &[RecordOp], power: bool) -> Durability {
-        if power || batch.iter().any(RecordOp::is_client) { Durability::Machine } else { Durability::Process }
+        if power || batch.iter().any(RecordOp::is_client) {
+            Durability::Machine
+        } else {
+            Durability::Process
+        }
     }
 }
 

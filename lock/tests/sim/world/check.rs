@@ -6,16 +6,16 @@
 //! byte is given up when it sends the UNLOCK or the downgrade, not when that is answered. It is
 //! lost, which the protocol permits, in these cases only, and then set apart by [`World::mark_lost`]:
 //! a grace window was closed by its deadline or by order before the client had reclaimed it; an
-//! administrator cleared the client; or a reclaim was refused, which is itself a failure where the
-//! window was open and the client honest. While the server is down the claim rests on its store: it
+//! administrator cleared the client; another one, which had lost the lock that way and did not know
+//! either, reclaimed it first where the records were advice; or a reclaim was refused, which is
+//! itself a failure where the window was open and the client honest. While the server is down the claim rests on its store: it
 //! is judged when the next one has started, at once where the records are exact, and from the end
 //! of the window where they are advice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use cleat_lock::{
-    Config, Core, GraceEnd, LockRecord, Mode, Outcome, Query, Range, Record, Store,
-    WaiterRecord,
+    Config, Core, GraceEnd, LockRecord, Mode, Outcome, Query, Range, Record, Store, WaiterRecord,
 };
 
 use super::World;
@@ -51,7 +51,17 @@ impl World {
     /// Sets apart what the server has just taken from clients in a way the protocol permits.
     pub fn mark_lost(&mut self, only: Option<usize>) {
         let Some(server) = &self.server else { return };
-        let locks: Vec<LockRecord> = server.core.locks().collect();
+        let mut locks: Vec<LockRecord> = server.core.locks().collect();
+        // A grant stands only until its client is asked. An administrator's clear ends it.
+        if only.is_none() {
+            for waiter in server.core.waiters().filter(|waiter| waiter.granted.is_some()) {
+                locks.retain(|lock| {
+                    !lock.owner.is(&waiter.owner)
+                        || lock.file != waiter.file
+                        || !lock.range.overlaps(waiter.range)
+                });
+            }
+        }
         for (number, host) in self.hosts.iter_mut().enumerate() {
             if only.is_some_and(|only| only != number) {
                 continue;
@@ -60,10 +70,38 @@ impl World {
                 let who = owner(number, process).owner_id;
                 for (&place, held) in &mut it.held {
                     let old = only.is_some() || held.epoch < self.epoch;
-                    held.lost |= old && !covers(&locks, &who, place, held.mode);
+                    held.lost |= old && !covers(&locks, &who, place, held.sure);
                 }
             }
         }
+    }
+
+    /// A client that slept through a whole window, and so lost a lock without knowing, reclaims it
+    /// in the next one. Over records that are advice the first to reclaim is believed: NLM has
+    /// nothing by which to tell who is right.
+    fn mark_taken(&mut self, span: Span, by: (usize, usize)) {
+        for (number, host) in self.hosts.iter_mut().enumerate() {
+            for (process, it) in host.processes.iter_mut().enumerate() {
+                for (&(file, cell), held) in &mut it.held {
+                    held.lost |= (number, process) != by
+                        && file == span.file
+                        && (span.first..=span.last).contains(&cell)
+                        && held.epoch < self.epoch
+                        && held.sure.conflicts(span.mode);
+                }
+            }
+        }
+    }
+
+    /// Whether the client was told so, and has neither given it up nor lost it.
+    fn is_honest(&self, request: &Request, span: Span) -> bool {
+        let it = &self.hosts[request.host];
+        let held = &it.processes[request.process].held;
+        it.life == request.life
+            && (span.first..=span.last).all(|cell| {
+                let held = held.get(&(span.file, cell));
+                held.is_some_and(|held| !held.lost && held.sure >= span.mode)
+            })
     }
 
     /// Judges the answer to a request by what the core holds now.
@@ -75,7 +113,19 @@ impl World {
         let &Request { host, process, life, body, .. } = request;
         let locks: Vec<LockRecord> = server.core.locks_of_client(&client_id(host)).collect();
         match body {
-            Body::Lock { span, .. } if *outcome == Outcome::Granted => {
+            Body::Lock { span, reclaim, .. } if *outcome == Outcome::Granted => {
+                let doubted = reclaim && open && !server.exact && !self.is_honest(request, span);
+                if !reclaim
+                    && open
+                    && !server.exact
+                    && server.core.grace().is_some()
+                    && server.changed(self.steps)
+                {
+                    return self.fail(|| format!("admitted in grace: {request:?}"));
+                }
+                if doubted {
+                    self.mark_taken(span, (host, process));
+                }
                 let who = owner(host, process).owner_id;
                 let has = |cell| covers(&locks, &who, (span.file, cell), span.mode);
                 if !(span.first..=span.last).all(has) {
@@ -83,25 +133,12 @@ impl World {
                 }
             }
             Body::Lock { span, reclaim: true, .. } if open => {
-                let it = &self.hosts[host];
-                let held = &it.processes[process].held;
-                let honest = it.life == life
-                    && (span.first..=span.last).all(|cell| {
-                        held.get(&(span.file, cell))
-                            .is_some_and(|held| !held.lost && held.mode >= span.mode)
-                    });
-                if honest {
+                if self.is_honest(request, span) {
                     self.fail(|| format!("an honest reclaim is refused: {request:?} {outcome:?}"));
                 }
             }
             Body::Restarted => self.check_restarted(host, life, &locks),
             _ => {}
-        }
-        if open && matches!(body, Body::Lock { wait: Some(_), .. }) && *outcome == Outcome::Blocked
-        {
-            // Only who waited before: a new one would have to be told of the grace period.
-            let epoch = self.epoch;
-            self.trace(|| format!("still waits in grace of {epoch}"));
         }
     }
 
@@ -139,7 +176,8 @@ impl World {
             wrong = wrong.or_else(|| stuck(&locks, &waiters));
         } else {
             let granted = |waiter: &WaiterRecord| waiter.granted.is_some();
-            let new = waiters.iter().find(|w| granted(w) && !self.granted_before.contains(&w.waiter));
+            let new =
+                waiters.iter().find(|w| granted(w) && !self.granted_before.contains(&w.waiter));
             wrong = wrong.or_else(|| new.map(|waiter| format!("granted in grace: {waiter:?}")));
         }
         wrong = wrong.or_else(|| miscounted(&server.core, &locks, &waiters));
@@ -184,8 +222,8 @@ impl World {
             for (process, it) in it.processes.iter().enumerate() {
                 let who = owner(host, process).owner_id;
                 for (&place, held) in it.held.iter().filter(|(_, held)| !held.lost) {
-                    cells.entry(place).or_default().push((host, process, held.mode));
-                    if judged.is_some() && !covers(&locks, &who, place, held.mode) {
+                    cells.entry(place).or_default().push((host, process, held.sure));
+                    if judged.is_some() && !covers(&locks, &who, place, held.sure) {
                         wrong = Some(format!("{who} believes to hold {place:?}: {held:?}"));
                     }
                 }
@@ -206,11 +244,8 @@ impl World {
         let Some(server) = &self.server else {
             return self.fail(|| "the server is not back".to_owned());
         };
-        let left: Vec<Record> = server
-            .core
-            .records()
-            .filter(|record| !matches!(record, Record::Client(_)))
-            .collect();
+        let left: Vec<Record> =
+            server.core.records().filter(|record| !matches!(record, Record::Client(_))).collect();
         let busy: Vec<String> = self
             .hosts
             .iter()
@@ -308,8 +343,8 @@ fn miscounted(core: &Core, locks: &[LockRecord], waiters: &[WaiterRecord]) -> Op
         counters.waiting,
         counters.unacknowledged,
     ];
-    let there =
-        [locks.len(), files.len(), owners.len(), waiters.len() - granted, granted].map(|n| n as u64);
+    let there = [locks.len(), files.len(), owners.len(), waiters.len() - granted, granted]
+        .map(|n| n as u64);
     if counted != there {
         return Some(format!("counted {counted:?}, there are {there:?}"));
     }

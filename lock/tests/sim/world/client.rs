@@ -22,15 +22,31 @@ pub enum Kind {
 pub enum Job {
     Idle,
     /// A LOCK is under way. `flag`: GRANTED came already, in that epoch and step.
-    Asking { span: Span, wait: Option<u64>, flag: Option<(u64, u64)> },
-    Blocked { span: Span, episode: u64 },
+    Asking {
+        span: Span,
+        wait: Option<u64>,
+        flag: Option<(u64, u64)>,
+    },
+    Blocked {
+        span: Span,
+        episode: u64,
+    },
     /// The server is in grace: ask again later.
-    Later { span: Span, wait: Option<u64> },
-    Cancelling { span: Span, episode: u64, took: bool },
+    Later {
+        span: Span,
+        wait: Option<u64>,
+    },
+    Cancelling {
+        span: Span,
+        episode: u64,
+        took: bool,
+    },
     Unlocking,
     Testing,
     /// Gives up everything, file by file.
-    Closing { file: usize },
+    Closing {
+        file: usize,
+    },
     Over,
 }
 
@@ -66,8 +82,7 @@ pub struct Host {
 
 impl Host {
     pub fn new(kinds: &[Kind]) -> Host {
-        let process =
-            |&kind| Process { kind, job: Job::Idle, jobs: 0, held: Cells::new() };
+        let process = |&kind| Process { kind, job: Job::Idle, jobs: 0, held: Cells::new() };
         Host {
             up: true,
             life: 1,
@@ -78,6 +93,12 @@ impl Host {
             cleared: 0,
             xid: 0,
         }
+    }
+
+    /// Whether the host still waits for the answer to just this request.
+    pub fn is_under_way(&self, request: &Request) -> bool {
+        let under_way = self.under_way.get(&request.lane);
+        under_way.is_some_and(|it| (it.request.life, it.request.xid) == (request.life, request.xid))
     }
 }
 
@@ -197,7 +218,7 @@ impl World {
             // From here on the server may have weakened it.
             for cell in span.first..=span.last {
                 if let Some(held) = it.held.get_mut(&(span.file, cell)) {
-                    held.mode = Mode::Shared;
+                    held.sure = Mode::Shared;
                 }
             }
         }
@@ -237,7 +258,7 @@ impl World {
         let lost = cleared || (epoch < self.epoch && stamp < self.closed);
         let held = &mut self.hosts[host].processes[process].held;
         for cell in span.first..=span.last {
-            held.insert((span.file, cell), Held { mode: span.mode, epoch, lost });
+            held.insert((span.file, cell), Held { mode: span.mode, sure: span.mode, epoch, lost });
         }
         self.trace(|| format!("h{host}/{process} holds {span:?}, lost: {lost}"));
         self.idle(host, process);
@@ -262,7 +283,7 @@ impl World {
                 if took || *outcome == Outcome::AlreadyHeld {
                     self.unlock(host, process, span);
                 } else {
-                    self.idle(host, process);
+                    self.without(host, process, span);
                 }
             }
             (_, Job::Closing { file }) => self.close(host, process, file + 1),
@@ -297,7 +318,19 @@ impl World {
                 let job = self.job(host, process, Job::Later { span, wait });
                 self.after(5_000, Event::Poll { host, life, process, job });
             }
-            _ => self.idle(host, process),
+            _ => self.without(host, process, span),
+        }
+    }
+
+    /// The lock is not to be had. Where it would have been a downgrade, a repetition of the request
+    /// may have been granted after all: the process gives the range up.
+    fn without(&mut self, host: usize, process: usize, span: Span) {
+        let held = &self.hosts[host].processes[process].held;
+        let mut cells = (span.first..=span.last).filter_map(|cell| held.get(&(span.file, cell)));
+        if cells.any(|held| held.sure != held.mode) {
+            self.unlock(host, process, span);
+        } else {
+            self.idle(host, process);
         }
     }
 
@@ -308,7 +341,7 @@ impl World {
         }
         match it.processes[process].job {
             Job::Blocked { span, episode } => self.ask(host, process, span, Some(episode)),
-            Job::Later { .. } if self.quiet => self.idle(host, process),
+            Job::Later { span, .. } if self.quiet => self.without(host, process, span),
             Job::Later { .. } if it.reclaiming.is_some() => {
                 self.after(200, Event::Poll { host, life, process, job });
             }
@@ -418,7 +451,7 @@ impl World {
         let lost = reply.epoch < self.epoch && reply.stamp < self.closed;
         for cell in span.first..=span.last {
             if let Some(cell) = held.get_mut(&(span.file, cell)).filter(|_| granted) {
-                *cell = Held { epoch: reply.epoch, lost, ..*cell };
+                *cell = Held { epoch: reply.epoch, lost, mode: cell.sure, ..*cell };
             } else if !granted {
                 held.remove(&(span.file, cell));
             }
@@ -457,7 +490,7 @@ impl World {
 /// What a process holds as it would reclaim it: neighbours of one mode are one lock.
 fn spans(held: &Cells) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
-    for (&(file, cell), &Held { mode, .. }) in held {
+    for (&(file, cell), &Held { sure: mode, .. }) in held {
         match spans.last_mut() {
             Some(last) if (last.file, last.mode) == (file, mode) && last.last + 1 == cell => {
                 last.last = cell;

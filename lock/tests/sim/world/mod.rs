@@ -14,8 +14,8 @@ pub mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cleat_lock::store::MemoryStore;
 use cleat_lock::WaiterId;
+use cleat_lock::store::MemoryStore;
 
 use client::{Host, Kind};
 use rng::Rng;
@@ -95,11 +95,8 @@ pub fn run_to(seed: u64, tracing: bool) -> Result<(Report, Vec<String>), Failure
     match world.failure.take() {
         Some(what) => Err(Failure { seed, at_ms: world.now_ms, what, trace: world.lines }),
         None => {
-            let report = Report {
-                hash: world.hash ^ world.rng.0,
-                steps: world.steps,
-                epochs: world.epoch,
-            };
+            let report =
+                Report { hash: world.hash ^ world.rng.0, steps: world.steps, epochs: world.epoch };
             Ok((report, world.lines))
         }
     }
@@ -258,13 +255,17 @@ impl World {
     }
 
     fn arrives(&mut self, request: &Request) -> bool {
-        let &Request { host, life, lane, xid, .. } = request;
+        let &Request { host, life, lane, xid, process, .. } = request;
         let newest = self.lives.entry(host).or_default();
         *newest = life.max(*newest);
         let latest = self.arrived.entry((host, lane)).or_default();
         let in_order = life == *newest && xid >= *latest;
         *latest = xid.max(*latest);
-        in_order && self.server.is_some()
+        let own = self.arrived.get(&(host, Lane::Process(process)));
+        let overtaken = lane == Lane::Reclaim
+            && !self.hosts[host].is_under_way(request)
+            && own.is_some_and(|&latest| latest > xid);
+        in_order && !overtaken && self.server.is_some()
     }
 
     /// Whether the records are all that was ever acknowledged, as `src/store/identity.rs` says it.
@@ -294,4 +295,4 @@ impl World {
 }
 
 /// Off = as before it was known that advice stays advice over a further restart.
-const HONOURS_UNSETTLED: bool = false;
+const HONOURS_UNSETTLED: bool = true;

@@ -42,6 +42,15 @@ pub struct Server {
     alarm_ms: u64,
 }
 
+impl Server {
+    /// Whether the step changed what is on record of locks or waiters.
+    pub fn changed(&self, step: u64) -> bool {
+        self.effects.iter().any(|(stamp, effect)| {
+            *stamp == step && matches!(effect, Effect::Persist(op) if !op.is_client())
+        })
+    }
+}
+
 pub fn file_id(file: usize) -> FileId {
     FileId::new([b'f', b'0' + u8::try_from(file).unwrap_or(0)])
 }
@@ -80,6 +89,8 @@ impl World {
         if !core.rejected().is_empty() {
             self.fail(|| format!("records contradict each other: {:?}", core.rejected()));
         }
+        let granted = core.waiters().filter(|waiter| waiter.granted.is_some());
+        self.granted_before = granted.map(|waiter| waiter.waiter).collect();
         self.server = Some(Server {
             core,
             exact,
@@ -166,9 +177,7 @@ impl World {
                 self.hosts[host].cleared = self.steps;
                 return self.mark_lost(Some(host));
             }
-            Inbound::ForgetHost(host) => {
-                Input::ForgetClient { token, client_id: client_id(host) }
-            }
+            Inbound::ForgetHost(host) => Input::ForgetClient { token, client_id: client_id(host) },
         };
         self.step(input);
     }
@@ -351,8 +360,7 @@ impl World {
         let waiter = grant.waiter;
         let told = server.restoring;
         let call = Callback { host, episode, epoch, stamp, waiter, attempt: 0 };
-        let pending =
-            server.calls.entry(waiter).or_insert(Pending { call, told, undelivered: 0 });
+        let pending = server.calls.entry(waiter).or_insert(Pending { call, told, undelivered: 0 });
         pending.told |= told;
         pending.call.episode = episode;
         self.call_back(waiter);
@@ -406,7 +414,7 @@ impl World {
             Stat::DeniedGrace => return self.undelivered(call),
             Stat::Granted => GrantAck::Accepted,
             // It may have taken the lock from an earlier attempt.
-            Stat::Denied if pending.told => GrantAck::Accepted,
+            Stat::Denied if pending.told => GrantAck::Assumed,
             Stat::Denied => GrantAck::Refused,
         };
         server.calls.remove(&waiter);

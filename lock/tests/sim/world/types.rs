@@ -32,10 +32,21 @@ impl Span {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Body {
     /// `wait` is the episode: one wish of one process, however often it is sent.
-    Lock { span: Span, wait: Option<u64>, reclaim: bool, find_deadlock: bool },
-    Unlock { span: Span },
-    Cancel { span: Span },
-    Test { span: Span },
+    Lock {
+        span: Span,
+        wait: Option<u64>,
+        reclaim: bool,
+        find_deadlock: bool,
+    },
+    Unlock {
+        span: Span,
+    },
+    Cancel {
+        span: Span,
+    },
+    Test {
+        span: Span,
+    },
     /// SM_NOTIFY: the host restarted.
     Restarted,
 }
@@ -96,36 +107,80 @@ pub enum Message {
     Callback(Callback),
     CallbackAnswer(Callback, Stat),
     /// The server tells a host that it restarted.
-    ServerRestarted { host: usize, epoch: u64 },
+    ServerRestarted {
+        host: usize,
+        epoch: u64,
+    },
     /// The host knows.
-    Heard { host: usize, epoch: u64 },
+    Heard {
+        host: usize,
+        epoch: u64,
+    },
 }
 
 #[derive(Clone, Debug)]
 pub enum Event {
     Deliver(Message),
     /// A process decides what to do next.
-    Think { host: usize, life: u32, process: usize },
+    Think {
+        host: usize,
+        life: u32,
+        process: usize,
+    },
     /// A request is sent again unless answered.
-    Again { host: usize, life: u32, lane: Lane, xid: u64 },
+    Again {
+        host: usize,
+        life: u32,
+        lane: Lane,
+        xid: u64,
+    },
     /// A blocked request is put anew, or one that met the grace period.
-    Poll { host: usize, life: u32, process: usize, job: u64 },
+    Poll {
+        host: usize,
+        life: u32,
+        process: usize,
+        job: u64,
+    },
     /// A user loses patience with a blocked request.
-    Interrupt { host: usize, life: u32, process: usize, job: u64 },
-    HostDown { host: usize },
-    HostUp { host: usize },
+    Interrupt {
+        host: usize,
+        life: u32,
+        process: usize,
+        job: u64,
+    },
+    HostDown {
+        host: usize,
+    },
+    HostUp {
+        host: usize,
+    },
     ServerStart,
-    ServerKill { epoch: u64 },
+    ServerKill {
+        epoch: u64,
+    },
     /// The driver looks into its inbox.
-    Wake { epoch: u64 },
+    Wake {
+        epoch: u64,
+    },
     /// The core's next deadline.
-    Alarm { epoch: u64 },
+    Alarm {
+        epoch: u64,
+    },
     /// No answer to this attempt of a GRANTED.
-    CallbackTimeout { epoch: u64, waiter: WaiterId, attempt: u32 },
-    NotifyAgain { epoch: u64, host: usize },
+    CallbackTimeout {
+        epoch: u64,
+        waiter: WaiterId,
+        attempt: u32,
+    },
+    NotifyAgain {
+        epoch: u64,
+        host: usize,
+    },
     /// An administrator's order.
     EndGrace,
-    ClearHost { host: usize },
+    ClearHost {
+        host: usize,
+    },
     Quiet,
 }
 
@@ -142,7 +197,10 @@ pub enum Inbound {
 /// One cell as a client believes to hold it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Held {
+    /// As the server said.
     pub mode: Mode,
+    /// What the client counts on, and would reclaim: weaker from when it asks for a downgrade.
+    pub sure: Mode,
     /// The server instance that said so last.
     pub epoch: u64,
     /// It was taken from the client in a way the protocol allows and the client cannot see.

@@ -299,6 +299,9 @@ impl Wait {
 pub enum GrantAck {
     /// It has the lock.
     Accepted,
+    /// It must be taken to have the lock, but did not say so: what it held in a stronger mode is
+    /// left as it is.
+    Assumed,
     /// It does not want it any more: the grant is rolled back and the next waiter served.
     Refused,
 }

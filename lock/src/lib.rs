@@ -26,6 +26,7 @@ pub mod effect;
 pub mod error;
 pub mod input;
 pub mod record;
+pub mod store;
 mod table;
 pub mod types;
 
@@ -38,4 +39,5 @@ pub use crate::record::{
     ClientRecord, Granted, LockRecord, Record, RecordError, RecordKey, RecordOp, ShareRecord,
     Table, Undo, WaiterRecord,
 };
+pub use crate::store::{Query, Store, StoreError};
 pub use crate::types::{Access, FileId, LockId, Mode, Owner, Range, Token, WaiterId};

@@ -176,3 +176,23 @@ fn a_search_ends_at_its_limit() {
     assert_eq!(desk.wait_on("c/200", "0", Range::ALL, X), Outcome::Blocked);
     assert_eq!(desk.core.counters().deadlock_searches_cut, 1);
 }
+
+#[test]
+fn a_request_sent_again_is_refused_where_a_cycle_has_closed_since() {
+    let mut desk = Desk::new();
+    desk.take_on("x", "f", bytes(0, 0), X);
+    desk.take_on("a", "g", bytes(0, 9), X);
+    assert_eq!(desk.wait_on("b", "g", bytes(0, 9), X), Outcome::Blocked);
+    desk.restart(90_000, true);
+    // b held this once, and nobody told it that an administrator released it.
+    assert_eq!(desk.lock_full("b", "f", bytes(5, 9), X, common::reclaiming()).0, Outcome::Granted);
+    desk.lock_full("a", "g", bytes(0, 9), X, common::reclaiming());
+    desk.lock_full("x", "f", bytes(0, 0), X, common::reclaiming());
+    assert!(desk.core.grace().is_none());
+    let wait =
+        Wait { context: Arc::from(&b""[..]), expires_ms: 0, timeout_ms: 0, find_deadlock: false };
+    let flock = Ask { wait: Some(wait), ..ask() };
+    assert_eq!(desk.lock_full("a", "f", bytes(5, 9), X, flock).0, Outcome::Blocked);
+    assert_eq!(cycle(desk.wait_on("b", "g", bytes(0, 9), X)), "b a");
+    assert_eq!(desk.core.counters().waiting, 1);
+}

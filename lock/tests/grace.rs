@@ -146,9 +146,10 @@ fn a_reclaim_is_checked_against_the_record() {
     assert_eq!(desk.reclaim("a", bytes(2, 3), X), Outcome::Granted);
     assert_eq!(desk.held(), "a 0-1 X, a 10-19 S, a 2-3 X, a 4-9 X, b 15-24 S");
     assert_eq!(desk.reclaim("a", bytes(8, 19), S), Outcome::Granted);
-    assert_eq!(desk.held(), "a 0-1 X, a 2-3 X, a 4-7 X, a 8-19 S, b 15-24 S");
+    // What is on record was told the client last: a reclaim of less crossed with that.
+    assert_eq!(desk.held(), "a 0-1 X, a 10-19 S, a 2-3 X, a 4-7 X, a 8-9 X, b 15-24 S");
     assert_eq!(desk.reclaim("a", bytes(0, 7), X), Outcome::Granted);
-    assert_eq!(desk.held(), "a 0-7 X, a 8-19 S, b 15-24 S");
+    assert_eq!(desk.held(), "a 0-9 X, a 10-19 S, b 15-24 S");
     assert_eq!(desk.core.grace().unwrap().left, 1);
 }
 
@@ -283,4 +284,76 @@ fn records_that_contradict_each_other_are_kept_out() {
     core.step(5, Input::Tick, &mut effects);
     assert_eq!(core.locks().count(), 1);
     assert!(matches!(&effects[0], Effect::Persist(_)));
+}
+
+#[test]
+fn where_the_table_is_advice_a_reclaim_outweighs_what_others_have_on_record() {
+    // b unlocked and a took over; the machine died before either was on the disk.
+    let (mut desk, _) = after_restart(&[("b", bytes(0, 29), X)], false);
+    assert_eq!(desk.reclaim("a", bytes(10, 19), X), Outcome::Granted);
+    assert_eq!(desk.held(), "a 10-19 X, b 0-9 X, b 20-29 X");
+    // What was reclaimed is no advice any more, and an exact table never was.
+    assert_eq!(conflict_with(&desk.reclaim("b", bytes(0, 29), X)), "a");
+    let (mut desk, _) = after_restart(&[("b", bytes(0, 29), X)], true);
+    assert_eq!(conflict_with(&desk.reclaim("a", bytes(10, 19), X)), "b");
+}
+
+#[test]
+fn where_the_table_is_advice_a_reclaim_ends_a_grant_that_contradicts_it() {
+    let mut desk = Desk::new();
+    desk.lock("z", bytes(50, 59), X);
+    desk.lock("c", bytes(0, 9), X);
+    desk.lock_wait("b", bytes(0, 9), X);
+    let waiter = grant_to(&desk.unlock("c", Range::ALL), "b");
+    desk.restart(GRACE_MS, false);
+    let (outcome, effects) = desk.lock_full("a", "f", bytes(0, 4), X, reclaiming());
+    assert_eq!(outcome, Outcome::Granted);
+    assert!(effects.contains(&Effect::GrantOver { waiter }));
+    assert_eq!(desk.held(), "a 0-4 X, b 5-9 X, z 50-59 X");
+    assert_eq!(desk.core.grace().unwrap().left, 2, "what is left of it is to be reclaimed");
+}
+
+#[test]
+fn a_roll_back_leaves_what_was_reclaimed_under_the_grant() {
+    let mut desk = Desk::new();
+    desk.lock("b", bytes(0, 4), X);
+    desk.lock("a", bytes(5, 9), X);
+    desk.lock_wait("b", bytes(5, 9), X);
+    let waiter = grant_to(&desk.unlock("a", Range::ALL), "b");
+    // b acknowledged and merged, but the machine died before that was on the disk.
+    desk.restart(GRACE_MS, false);
+    assert_eq!(desk.reclaim("b", bytes(0, 9), X), Outcome::Granted);
+    desk.now_ms += GRACE_MS;
+    assert_eq!(grant_to(&desk.step(Input::Tick), "b"), waiter);
+    desk.refuse(waiter);
+    assert_eq!(desk.held(), "b 0-9 X");
+}
+
+#[test]
+fn a_reclaim_that_crossed_with_an_upgrade_weakens_nothing() {
+    let (mut desk, _) = after_restart(&[("a", bytes(0, 9), S), ("b", bytes(20, 29), S)], true);
+    desk.reclaim("b", bytes(20, 29), S);
+    desk.reclaim("a", bytes(0, 9), S);
+    assert_eq!(desk.lock("a", bytes(3, 4), X), Outcome::Granted);
+    assert_eq!(desk.reclaim("a", bytes(0, 9), S), Outcome::Granted);
+    assert_eq!(desk.held(), "a 0-2 S, a 3-4 X, a 5-9 S, b 20-29 S");
+    // Nor where it arrives at the next server.
+    desk.restart(GRACE_MS, true);
+    assert_eq!(desk.reclaim("a", bytes(0, 9), S), Outcome::Granted);
+    assert_eq!(desk.held(), "a 0-2 S, a 3-4 X, a 5-9 S, b 20-29 S");
+}
+
+#[test]
+fn where_the_table_is_advice_a_request_confirms_no_grant_on_record() {
+    let mut desk = Desk::new();
+    desk.lock("z", bytes(50, 59), X);
+    desk.lock("a", bytes(0, 9), X);
+    desk.lock_wait("b", bytes(0, 9), X);
+    desk.unlock("a", Range::ALL);
+    // b took it, unlocked, and another one has it; then it asks again.
+    desk.restart(GRACE_MS, false);
+    let left_ms = GRACE_MS;
+    assert_eq!(desk.lock_wait("b", bytes(0, 9), X), Outcome::Grace { left_ms });
+    assert_eq!(desk.core.counters().unacknowledged, 1);
+    assert_eq!(desk.reclaim("c", bytes(0, 9), X), Outcome::Granted);
 }

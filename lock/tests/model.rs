@@ -330,6 +330,18 @@ impl Model {
         }
     }
 
+    /// An owner says that it holds this, whatever becomes of a grant over it.
+    fn reclaim(&mut self, who: &str, on: &str, range: Range, hold: Hold) {
+        let owner = OWNERS.iter().position(|name| *name == who).unwrap();
+        let file = FILES.iter().position(|name| *name == on).unwrap();
+        for at in (0..CELLS).filter(|&at| bytes(at as u64, at as u64).overlaps(range)) {
+            let cell = self.cell(owner, file, at);
+            if cell.layer.is_some() && cell.base.is_none_or(|(mode, _)| mode < hold.0) {
+                cell.base = Some(hold);
+            }
+        }
+    }
+
     /// Grants the foremost that can be granted, until there is none.
     fn settle(&mut self) -> Vec<WaiterId> {
         let mut granted = Vec::new();
@@ -553,6 +565,7 @@ impl Pair {
             let (outcome, effects) = self.desk.lock_full(who, &on, lock.range, lock.mode, asked);
             assert_eq!(outcome, Outcome::Granted);
             assert!(grants(&effects).is_empty());
+            self.model.reclaim(who, &on, lock.range, (lock.mode, lock.incarnation));
         }
         let shares: Vec<_> = self.desk.core.shares().collect();
         for share in shares {

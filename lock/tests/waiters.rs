@@ -456,3 +456,16 @@ fn an_answer_to_an_unknown_grant_is_ignored() {
     }
     assert_eq!(desk.queue(), "b");
 }
+
+#[test]
+fn a_grant_assumed_to_be_known_weakens_nothing() {
+    let mut desk = Desk::new();
+    desk.lock("b", bytes(0, 4), X);
+    desk.lock("a", bytes(5, 9), X);
+    desk.lock_wait("b", bytes(0, 9), S);
+    let waiter = grant_to(&desk.unlock("a", Range::ALL), "b");
+    let outcome = cleat_lock::GrantAck::Assumed;
+    assert!(desk.step(Input::GrantOutcome { waiter, outcome }).is_empty());
+    assert_eq!(desk.held(), "b 0-4 X, b 5-9 S");
+    assert_eq!(desk.core.counters().unacknowledged, 0);
+}

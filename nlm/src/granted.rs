@@ -342,7 +342,7 @@ impl Sender {
                 return self.queue(due_ms, route, waiter);
             }
             Stat::Granted => (GrantAck::Accepted, Because::Granted),
-            other if grant.told => (GrantAck::Accepted, Because::DeniedWhenRepeated(other)),
+            other if grant.told => (GrantAck::Assumed, Because::DeniedWhenRepeated(other)),
             other => (GrantAck::Refused, Because::Denied(other)),
         };
         self.pending.remove(&waiter);

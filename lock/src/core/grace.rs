@@ -3,8 +3,8 @@
 use super::Core;
 use crate::effect::{Effect, GraceEnd, GraceEvent, Outcome};
 use crate::input::LockRequest;
-use crate::table::{Attrs, Ids, Put, Standing};
-use crate::types::Range;
+use crate::table::{Attrs, Held, Ids, Put, Standing, Waiter};
+use crate::types::{Mode, Range, WaiterId};
 
 /// An open window.
 #[derive(Debug)]
@@ -27,7 +27,9 @@ impl Core {
 
     /// Grants a reclaim of what is on record for this owner, at any time: refusing it would lose
     /// the client's lock without a word. Anything else is admitted only in the window and only
-    /// where nothing on record is in its way. Who waits is not: a reclaimer was there before.
+    /// where nothing is in its way. Who waits is not: a reclaimer was there before. Nor is what
+    /// others have on record and did not reclaim, where the records are advice: it may have been
+    /// given up since, and to the reclaimer.
     pub(super) fn reclaim(&mut self, request: &LockRequest, fx: &mut Vec<Effect>) -> Outcome {
         let &LockRequest { range, mode, .. } = request;
         let owner = self.table.names.owner(&request.owner);
@@ -40,14 +42,81 @@ impl Core {
         if self.grace.is_none() {
             return Outcome::ReclaimRefused;
         }
-        if let Some(outcome) = self.conflict_for(owner, file, range, mode) {
+        let doubtful = |ix: &u32| self.is_advice(*ix);
+        let (advice, firm): (Vec<u32>, Vec<u32>) =
+            self.in_the_way(owner, file, range, mode).into_iter().partition(doubtful);
+        if !firm.is_empty()
+            && let Some(outcome) = self.conflict_for(owner, file, range, mode)
+        {
             return outcome;
         }
         let outcome = self.place(request, true, fx);
         if outcome == Outcome::Granted {
             self.counters.reclaimed += 1;
+            self.drop_advice(&advice, request, fx);
         }
         outcome
+    }
+
+    /// Whether the records may lack what came last, and nobody has had the time to say so.
+    pub(super) fn records_are_advice(&self) -> bool {
+        self.grace.as_ref().is_some_and(|window| !window.exact)
+    }
+
+    /// Whether a piece is only what the records said, and the records may lack what came later.
+    fn is_advice(&self, ix: u32) -> bool {
+        self.records_are_advice() && self.table.locks.get(ix).attrs.standing != Standing::Settled
+    }
+
+    fn in_the_way(
+        &self,
+        owner: Option<u32>,
+        file: Option<u32>,
+        range: Range,
+        mode: Mode,
+    ) -> Vec<u32> {
+        let mut found = Vec::new();
+        if let Some(file) = file {
+            let all = |ix| {
+                found.push(ix);
+                false
+            };
+            self.table.find_blocker(owner, file, range, mode, all);
+        }
+        found
+    }
+
+    /// Takes the range of a reclaim out of what contradicts it.
+    fn drop_advice(&mut self, advice: &[u32], request: &LockRequest, fx: &mut Vec<Effect>) {
+        // Far from the ids that the reclaimed lock itself may use.
+        let mut ids = Ids::new(request.id, 1 << 28);
+        for &ix in advice {
+            if let Standing::Pending(waiter) = self.table.locks.get(ix).attrs.standing {
+                self.doubt_grant(waiter, fx);
+            }
+            let &Held { owner, file, .. } = self.table.locks.get(ix);
+            let contradicted = self.table.locks.range(ix).intersect(request.range);
+            let plan = contradicted.and_then(|range| self.table.plan(owner, file, range, None));
+            if let Some(plan) = plan {
+                self.table.apply(plan, &mut ids, fx);
+            }
+        }
+    }
+
+    /// A grant that another's reclaim contradicts is over; what it left is to be reclaimed.
+    fn doubt_grant(&mut self, waiter: u32, fx: &mut Vec<Effect>) {
+        let (range, seq) = (self.table.queue.range(waiter), self.table.queue.seq(waiter));
+        let &Waiter { owner, file, .. } = self.table.queue.get(waiter);
+        let pieces: Vec<u32> = self.table.locks.own_in(owner, file, range).collect();
+        for ix in pieces {
+            let &Held { attrs, reclaim, .. } = self.table.locks.get(ix);
+            if attrs.standing == Standing::Pending(waiter) {
+                let attrs = Attrs { standing: Standing::Unreclaimed, ..attrs };
+                self.table.restate_lock(ix, attrs, reclaim);
+            }
+        }
+        self.table.remove_waiter(waiter, fx);
+        fx.push(Effect::GrantOver { waiter: WaiterId(seq) });
     }
 
     fn reclaim_recorded(
@@ -68,29 +137,49 @@ impl Core {
         }
         let &LockRequest { id, range, mode, incarnation, .. } = request;
         let attrs = Attrs { mode, incarnation, standing: Standing::Settled };
-        let mut parts: Vec<Range> = Vec::new();
+        let mut parts: Vec<(Range, Attrs)> = Vec::new();
+        let advice = self.records_are_advice();
         for &ix in &pieces {
             let held = self.table.locks.get(ix);
             // What was granted and not acknowledged has its own way to become settled.
-            if matches!(held.attrs.standing, Standing::Pending(_)) {
+            if let Standing::Pending(waiter) = held.attrs.standing {
+                self.keep_after_grant(waiter, request, fx);
                 continue;
             }
-            if self.table.locks.range(ix) == range && held.attrs.mode == mode {
+            // Where the records are all there is, the client holds what they say: one that reclaims
+            // less asked before it got more, and its words crossed.
+            let same_life = held.attrs.incarnation == incarnation;
+            let attrs = if !advice && same_life && held.attrs.mode > mode {
+                Attrs { mode: held.attrs.mode, ..attrs }
+            } else {
+                attrs
+            };
+            if self.table.locks.range(ix) == range && held.attrs.mode == attrs.mode {
                 if held.attrs != attrs {
                     self.table.restate(ix, attrs, true, true, fx);
                 }
                 return Outcome::Granted;
             }
-            parts.extend(self.table.locks.range(ix).intersect(range));
+            parts.extend(self.table.locks.range(ix).intersect(range).map(|part| (part, attrs)));
         }
         let mut ids = Ids::new(id, 0);
-        let put = Put { attrs, now_ms: self.now_ms, blocking: false, reclaim: true };
-        for part in parts {
+        for (part, attrs) in parts {
+            let put = Put { attrs, now_ms: self.now_ms, blocking: false, reclaim: true };
             if let Some(plan) = self.table.plan(owner, file, part, Some(put)) {
                 self.table.apply(plan, &mut ids, fx);
             }
         }
         Outcome::Granted
+    }
+
+    /// A client that reclaims what an unacknowledged grant gave it has that much, whatever it says
+    /// to the grant: the records may lack its acknowledgement and what it did since.
+    fn keep_after_grant(&mut self, waiter: u32, request: &LockRequest, fx: &mut Vec<Effect>) {
+        let hold = (request.mode, request.incarnation);
+        let granted = self.table.queue.granted_mut(waiter);
+        if granted.is_some_and(|granted| granted.raise(request.range, hold)) {
+            fx.push(self.table.put_waiter(waiter));
+        }
     }
 
     /// Whether a request that is no reclaim asks for just what an exact record has for its owner:

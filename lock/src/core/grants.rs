@@ -91,6 +91,15 @@ impl Core {
         }
     }
 
+    /// The owner may know of its grant. If so it gave up what was stronger, and if not it did not.
+    pub(super) fn grant_assumed(&mut self, waiter: WaiterId, fx: &mut Vec<Effect>) {
+        if let Some(ix) = self.unacknowledged(waiter) {
+            let range = self.table.queue.range(ix);
+            let waiter = self.table.remove_waiter(ix, fx);
+            self.table.settle_pieces(waiter.owner, waiter.file, range, ix, fx);
+        }
+    }
+
     pub(super) fn grant_refused(&mut self, waiter: WaiterId, fx: &mut Vec<Effect>) {
         if let Some(ix) = self.unacknowledged(waiter) {
             self.roll_back(ix, fx);
@@ -188,6 +197,28 @@ fn not_stronger(snapshot: &[Undo], mode: Mode) -> Vec<Range> {
 }
 
 impl Granted {
+    /// Has a roll-back leave at least this much in the range; says whether that changed anything.
+    pub(super) fn raise(&mut self, range: Range, hold: (Mode, u32)) -> bool {
+        let weaker = |part: &Undo| {
+            part.range.overlaps(range) && part.held.is_none_or(|(mode, _)| mode < hold.0)
+        };
+        if !self.undo.iter().any(weaker) {
+            return false;
+        }
+        for part in std::mem::take(&mut self.undo) {
+            let (before, after) = part.range.without(range);
+            match part.range.intersect(range).filter(|_| weaker(&part)) {
+                Some(middle) => {
+                    self.undo.extend(before.map(|range| Undo { range, ..part }));
+                    self.undo.push(Undo { range: middle, held: Some(hold) });
+                    self.undo.extend(after.map(|range| Undo { range, ..part }));
+                }
+                None => self.undo.push(part),
+            }
+        }
+        true
+    }
+
     /// Leaves the range out of what is to be undone; says whether that changed anything.
     fn subtract(&mut self, range: Range) -> bool {
         if !self.undo.iter().any(|part| part.range.overlaps(range)) {

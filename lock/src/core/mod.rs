@@ -120,6 +120,7 @@ impl Core {
             Input::GrantOutcome { waiter, outcome } => {
                 return match outcome {
                     GrantAck::Accepted => self.grant_accepted(waiter, fx),
+                    GrantAck::Assumed => self.grant_assumed(waiter, fx),
                     GrantAck::Refused => self.grant_refused(waiter, fx),
                 };
             }

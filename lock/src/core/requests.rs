@@ -79,9 +79,17 @@ impl Core {
         let &LockRequest { range, mode, incarnation, reclaim, .. } = request;
         if let Some(waiter) = self.table.queue.exact(owner, file, range, mode) {
             if self.table.queue.get(waiter).granted.is_some() {
+                if !reclaim && self.records_are_advice() {
+                    // It may be a new request for what was given up since, and passed on.
+                    return None;
+                }
                 fx.push(Effect::GrantOver { waiter: WaiterId(self.table.queue.seq(waiter)) });
                 self.confirm(waiter, fx);
             } else if let (Some(wait), false) = (&request.wait, reclaim) {
+                if let Some(cycle) = self.cycle_since(waiter, wait) {
+                    self.table.remove_waiter(waiter, fx);
+                    return Some(cycle);
+                }
                 self.register(owner, incarnation, &request.contact, fx);
                 let context = Arc::clone(&wait.context);
                 self.table.queue.refresh(waiter, context, wait.expires_ms, incarnation);
@@ -99,6 +107,24 @@ impl Core {
         }
         self.register(owner, incarnation, &request.contact, fx);
         Some(Outcome::Granted)
+    }
+
+    /// The refusal, where a request that waits has come into a cycle since it was let wait: a
+    /// reclaim of what is not on record asks nobody.
+    fn cycle_since(&mut self, waiter: u32, wait: &Wait) -> Option<Outcome> {
+        if !wait.find_deadlock || self.grace.is_some() {
+            return None;
+        }
+        let (range, seq) = (self.table.queue.range(waiter), self.table.queue.seq(waiter));
+        let &Waiter { owner, file, mode, .. } = self.table.queue.get(waiter);
+        self.cycle(Wish { owner, file, range, mode, seq })
+    }
+
+    fn cycle(&mut self, wish: Wish) -> Option<Outcome> {
+        let cycle = self.table.cycle(wish, self.config.limits.deadlock_edges)?;
+        let owners = &self.table.names.owners;
+        let cycle = cycle.into_iter().map(|owner| owners[owner].owner.clone()).collect();
+        Some(Outcome::Deadlock { cycle })
     }
 
     /// The refusal, where a lock of another owner is in the way.
@@ -183,11 +209,8 @@ impl Core {
         }
         if wait.find_deadlock {
             let &LockRequest { range, mode, .. } = request;
-            let wish = Wish { owner, file, range, mode, seq: u64::MAX };
-            if let Some(cycle) = self.table.cycle(wish, self.config.limits.deadlock_edges) {
-                let owners = &self.table.names.owners;
-                let cycle = cycle.into_iter().map(|owner| owners[owner].owner.clone()).collect();
-                return Outcome::Deadlock { cycle };
+            if let Some(cycle) = self.cycle(Wish { owner, file, range, mode, seq: u64::MAX }) {
+                return cycle;
             }
         }
         self.register(owner, request.incarnation, &request.contact, fx);

@@ -1,0 +1,1 @@
+//! What every store has to do, as one suite: run it on each implementation.

@@ -386,11 +386,11 @@ impl World {
                     take = Some((number, *span));
                     stat = Stat::Granted;
                 }
-                Job::Cancelling { episode: now, took, .. } if *now == episode => {
-                    if self.rng.chance(500) {
-                        *took = true;
-                        stat = Stat::Granted;
-                    }
+                Job::Cancelling { episode: now, took, .. }
+                    if *now == episode && self.rng.chance(500) =>
+                {
+                    *took = true;
+                    stat = Stat::Granted;
                 }
                 _ => {}
             }

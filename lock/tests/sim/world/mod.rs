@@ -27,6 +27,7 @@ const LOUD_MS: u64 = 400_000;
 const REST_MS: u64 = 1_500_000;
 
 /// A run that went wrong.
+#[allow(dead_code, reason = "the test shows all of it by Debug, the command field by field")]
 #[derive(Debug)]
 pub struct Failure {
     pub seed: u64,

@@ -35,5 +35,5 @@ pub use crate::record::{
     ClientRecord, Granted, LockRecord, Record, RecordError, RecordKey, RecordOp, Table, Undo,
     WaiterRecord,
 };
-pub use crate::store::{Query, Store, StoreError};
+pub use crate::store::{Durability, Epoch, Query, Store, StoreError};
 pub use crate::types::{FileId, LockId, Mode, Owner, Range, Token, WaiterId};

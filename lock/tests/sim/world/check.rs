@@ -23,6 +23,8 @@ use super::server::{client_id, file_id, owner};
 use super::types::{Body, CELLS, Request, Span};
 
 type Image = BTreeMap<Vec<u8>, Vec<u8>>;
+/// Host, process, mode.
+type Holders = Vec<(usize, usize, Mode)>;
 
 fn image_of(core: &Core) -> Image {
     core.records().map(|record| (record.key(), record.encode())).collect()
@@ -132,10 +134,8 @@ impl World {
                     self.fail(|| format!("granted but not held: {request:?}"));
                 }
             }
-            Body::Lock { span, reclaim: true, .. } if open => {
-                if self.is_honest(request, span) {
-                    self.fail(|| format!("an honest reclaim is refused: {request:?} {outcome:?}"));
-                }
+            Body::Lock { span, reclaim: true, .. } if open && self.is_honest(request, span) => {
+                self.fail(|| format!("an honest reclaim is refused: {request:?} {outcome:?}"));
             }
             Body::Restarted => self.check_restarted(host, life, &locks),
             _ => {}
@@ -202,7 +202,7 @@ impl World {
             let records = self.store.list(&Query::All);
             return self.fail(|| format!("the store has something else: {records:?}"));
         }
-        if self.steps % 8 == 0 {
+        if self.steps.is_multiple_of(8) {
             let records = self.store.list(&Query::All).unwrap_or_default();
             let restored = Core::restore(Config::default(), self.now_ms, records, 1, true);
             if image_of(&restored) != image || !restored.rejected().is_empty() {
@@ -213,7 +213,7 @@ impl World {
 
     /// The clients' view, against each other and against the core.
     pub fn check_clients(&mut self) {
-        let mut cells: BTreeMap<(usize, usize), Vec<(usize, usize, Mode)>> = BTreeMap::new();
+        let mut cells: BTreeMap<(usize, usize), Holders> = BTreeMap::new();
         let server = self.server.as_ref();
         let judged = server.filter(|server| server.exact || server.core.grace().is_none());
         let locks: Vec<LockRecord> = judged.iter().flat_map(|server| server.core.locks()).collect();

@@ -8,6 +8,9 @@ use crate::input::LockRequest;
 use crate::table::{Attrs, Held, Ids, Put, Standing, Waiter};
 use crate::types::{Mode, Range, WaiterId};
 
+/// Owner and file, and a range with the mode and incarnation of its reclaim.
+type Reclaimed = (u32, u32, (Range, Mode, u32));
+
 /// An open window.
 #[derive(Debug)]
 pub(super) struct Window {
@@ -119,22 +122,29 @@ impl Core {
                 self.table.apply(plan, &mut ids, fx);
             }
         }
-        for (owner, file, (range, mode, incarnation)) in under_grants {
+        self.settle_reclaimed(under_grants, &mut ids, fx);
+    }
+
+    /// Ends a grant that is advice: its owner gave some of it up. What was reclaimed of it stays,
+    /// the rest is to be reclaimed.
+    pub(super) fn abandon_advice(&mut self, waiter: u32, fx: &mut Vec<Effect>) {
+        let mut ids = Ids::new(self.table.queue.get(waiter).id, 1 << 28);
+        let reclaimed = self.doubt_grant(waiter, fx);
+        self.settle_reclaimed(reclaimed, &mut ids, fx);
+    }
+
+    fn settle_reclaimed(&mut self, reclaimed: Vec<Reclaimed>, ids: &mut Ids, fx: &mut Vec<Effect>) {
+        for (owner, file, (range, mode, incarnation)) in reclaimed {
             let attrs = Attrs { mode, incarnation, standing: Standing::Settled };
             let put = Put { attrs, now_ms: self.now_ms, blocking: false, reclaim: true };
             if let Some(plan) = self.table.plan(owner, file, range, Some(put)) {
-                self.table.apply(plan, &mut ids, fx);
+                self.table.apply(plan, ids, fx);
             }
         }
     }
 
-    /// A grant that another's reclaim contradicts is over; what it left is to be reclaimed. Gives
-    /// what was: owner, file, and range with mode and incarnation.
-    fn doubt_grant(
-        &mut self,
-        waiter: u32,
-        fx: &mut Vec<Effect>,
-    ) -> Vec<(u32, u32, (Range, Mode, u32))> {
+    /// A grant that is contradicted is over; what it left is to be reclaimed. Gives what was.
+    fn doubt_grant(&mut self, waiter: u32, fx: &mut Vec<Effect>) -> Vec<Reclaimed> {
         let (range, seq) = (self.table.queue.range(waiter), self.table.queue.seq(waiter));
         let &Waiter { owner, file, .. } = self.table.queue.get(waiter);
         let pieces: Vec<u32> = self.table.locks.own_in(owner, file, range).collect();

@@ -6,7 +6,10 @@
 use std::sync::Arc;
 
 use cleat::store::Store;
-use cleat_lock::{Config, Core, FileId, LockId, LockRecord, Mode, Owner, Range, Record, RecordOp};
+use cleat_lock::{
+    Config, Core, Durability, FileId, LockId, LockRecord, Mode, Owner, Range, Record, RecordOp,
+    Store as _,
+};
 use divan::Bencher;
 
 const LOCKS: u64 = 1_000_000;
@@ -46,7 +49,7 @@ fn from_store(bencher: Bencher, files: u64) {
     for batch in 0..LOCKS / BATCH {
         let numbers = batch * BATCH..(batch + 1) * BATCH;
         let ops: Vec<RecordOp> = numbers.map(|n| RecordOp::Put(record(n, files))).collect();
-        store.commit(&ops, false).unwrap();
+        store.commit(&ops, Durability::Process).unwrap();
     }
     drop(store);
     bencher.bench_local(|| {

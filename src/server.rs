@@ -82,11 +82,11 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let exports = Exports::open(table, key, Arc::clone(&store) as _, LocalOptions::default())?;
     let exports = Arc::new(exports);
     let grace_ms = u64::try_from(config.grace.as_millis()).unwrap_or(u64::MAX);
-    let settings = lockd::Settings { power, grace_ms, exact: identity.exact };
+    let settings = lockd::Settings { power, grace_ms, exact: identity.epoch.exact };
     let (events, granted) = mpsc::unbounded_channel();
     let failed = CancellationToken::new();
     let (lockd, thread) =
-        Lockd::start(Arc::clone(&store), records, settings, events, failed.clone())?;
+        Lockd::start(Arc::clone(&store) as _, records, settings, events, failed.clone())?;
 
     let bound = sockets.addresses();
     let listener = Listener::new(programs(&config, &exports, &lockd, identity.nsm_state));

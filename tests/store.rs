@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cleat::store::{Store, StoreError};
-use cleat_lock::{ClientRecord, Record, RecordOp};
+use cleat_lock::{ClientRecord, Durability, Record, RecordOp, Store as _};
 use tempfile::TempDir;
 
 fn client(number: u32) -> Record {
@@ -22,7 +22,7 @@ fn fill(path: &Path, count: u32) -> Vec<Record> {
     let (store, _) = Store::open(path).expect("a new store");
     let records: Vec<Record> = (0..count).map(client).collect();
     let ops: Vec<RecordOp> = records.iter().cloned().map(RecordOp::Put).collect();
-    store.commit(&ops, true).expect("written");
+    store.commit(&ops, Durability::Machine).expect("written");
     records
 }
 
@@ -51,7 +51,9 @@ fn records_are_read_as_they_were_written() {
     let records = fill(directory.path(), 100);
     let (store, read) = Store::open(directory.path()).expect("an old store");
     assert_eq!(read, records);
-    store.commit(&[RecordOp::Delete(records[0].record_key())], false).expect("deleted");
+    store
+        .commit(&[RecordOp::Delete(records[0].record_key())], Durability::Process)
+        .expect("deleted");
     drop(store);
     let (_, read) = Store::open(directory.path()).expect("an old store");
     assert_eq!(read, records[1..]);
@@ -68,7 +70,43 @@ fn each_instance_has_the_next_odd_state_and_the_same_key() {
     let states: Vec<i32> = instances.iter().map(|each| each.nsm_state).collect();
     assert_eq!(states, [1, 3, 5]);
     assert_eq!(instances[0].handle_key, instances[2].handle_key);
-    assert!(!instances[0].exact && instances[1].exact);
+    let numbers: Vec<u64> = instances.iter().map(|each| each.epoch.number).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+}
+
+#[test]
+fn what_was_lost_makes_the_records_advice_until_a_window_was_held_to_its_end() {
+    let directory = TempDir::new().expect("a directory");
+    let (store, _) = Store::open(directory.path()).expect("a store");
+    let exact = |store: &Store| store.new_instance(false).expect("an instance").epoch.exact;
+    assert!(!exact(&store), "nobody knows where the directory comes from");
+    assert!(!exact(&store), "killed before its window ended");
+    store.settle().expect("written");
+    assert!(exact(&store));
+    assert!(exact(&store), "an exact window that is cut off is held again, exact");
+}
+
+#[test]
+fn the_store_is_a_store_of_lock_records() {
+    cleat_lock::store::conformance::run(|| {
+        let directory = TempDir::new().expect("a directory");
+        let (store, _) = Store::open(directory.path()).expect("a store");
+        Kept { store, _directory: directory }
+    });
+}
+
+/// A store whose directory goes with it.
+struct Kept {
+    store: Store,
+    _directory: TempDir,
+}
+
+impl std::ops::Deref for Kept {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
+    }
 }
 
 #[test]

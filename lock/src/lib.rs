@@ -39,5 +39,5 @@ pub use crate::record::{
     ClientRecord, Granted, LockRecord, Record, RecordError, RecordKey, RecordOp, ShareRecord,
     Table, Undo, WaiterRecord,
 };
-pub use crate::store::{Query, Store, StoreError};
+pub use crate::store::{Durability, Epoch, Query, Store, StoreError};
 pub use crate::types::{Access, FileId, LockId, Mode, Owner, Range, Token, WaiterId};

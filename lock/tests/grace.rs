@@ -357,3 +357,39 @@ fn where_the_table_is_advice_a_request_confirms_no_grant_on_record() {
     assert_eq!(desk.core.counters().unacknowledged, 1);
     assert_eq!(desk.reclaim("c", bytes(0, 9), X), Outcome::Granted);
 }
+
+#[test]
+fn what_was_reclaimed_under_a_grant_outlives_its_end() {
+    let mut desk = Desk::new();
+    desk.lock("z", bytes(50, 59), X);
+    desk.lock("c", bytes(0, 9), X);
+    desk.lock_wait("b", bytes(0, 9), X);
+    desk.unlock("c", Range::ALL);
+    // b took it, kept its first bytes as shared, and a got the last ones.
+    desk.restart(GRACE_MS, false);
+    assert_eq!(desk.reclaim("b", bytes(0, 2), S), Outcome::Granted);
+    assert_eq!(desk.reclaim("a", bytes(5, 9), X), Outcome::Granted);
+    assert_eq!(desk.held(), "a 5-9 X, b 0-2 S, b 3-4 X, z 50-59 X");
+    assert_eq!(conflict_with(&desk.reclaim("c", bytes(2, 4), X)), "b");
+    desk.now_ms += GRACE_MS;
+    desk.step(Input::Tick);
+    assert_eq!(desk.held(), "a 5-9 X, b 0-2 S");
+}
+
+#[test]
+fn what_is_left_of_a_grant_after_an_unlock_is_advice_still() {
+    let mut desk = Desk::new();
+    desk.lock("z", bytes(50, 59), X);
+    desk.lock("c", bytes(0, 9), X);
+    desk.lock_wait("b", bytes(0, 9), X);
+    desk.unlock("c", Range::ALL);
+    // b took it, gave it up, a got the last bytes; then b asked for the first ones again.
+    desk.restart(GRACE_MS, false);
+    desk.reclaim("b", bytes(0, 1), X);
+    desk.unlock("b", bytes(1, 2));
+    assert_eq!(desk.reclaim("a", bytes(5, 9), X), Outcome::Granted);
+    assert_eq!(desk.held(), "a 5-9 X, b 0-0 X, b 3-4 X, z 50-59 X");
+    desk.now_ms += GRACE_MS;
+    desk.step(Input::Tick);
+    assert_eq!(desk.held(), "a 5-9 X, b 0-0 X");
+}

@@ -194,8 +194,8 @@ impl Model {
         holders.chain(self.in_front(target, ahead)).collect()
     }
 
-    fn deadlock(&self, target: Target) -> bool {
-        let mut open = self.awaits(target, self.queue.len());
+    fn deadlock(&self, target: Target, ahead: usize) -> bool {
+        let mut open = self.awaits(target, ahead);
         let mut met = [false; OWNERS.len()];
         while let Some(owner) = open.pop() {
             if !std::mem::replace(&mut met[owner], true) {
@@ -251,6 +251,9 @@ impl Model {
         if let Some(at) = self.find(target) {
             if self.queue[at].granted {
                 self.accept(at);
+            } else if wait == Some(Finding::Deadlocks) && self.deadlock(target, at) {
+                self.abandon(at);
+                return "deadlock";
             } else if wait.is_some() {
                 self.queue[at].incarnation = incarnation;
                 return "blocked";
@@ -264,7 +267,7 @@ impl Model {
         }
         if !self.awaits(target, self.queue.len()).is_empty() {
             return match wait {
-                Some(Finding::Deadlocks) if self.deadlock(target) => "deadlock",
+                Some(Finding::Deadlocks) if self.deadlock(target, self.queue.len()) => "deadlock",
                 Some(_) => "blocked",
                 None => "conflict",
             };

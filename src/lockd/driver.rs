@@ -12,18 +12,20 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cleat_lock::{
-    Config, Core, Effect, GraceEnd, GraceEvent, Grant, Input, LockId, Outcome, Record, RecordOp,
-    Token, WaiterId,
+    Config, Core, Durability, Effect, GraceEnd, GraceEvent, Grant, Input, LockId, Outcome, Record,
+    Store, Token, WaiterId,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::contacts::Contacts;
-use crate::store::Store;
 
 /// The most requests that share one write to the store.
 const BATCH_REQUESTS_MAX: usize = 1024;
+
+/// Where the records live.
+pub type SharedStore = Arc<dyn Store + Send + Sync>;
 
 /// What the driver tells those who call back and watch.
 #[derive(Debug)]
@@ -98,7 +100,7 @@ impl Lockd {
     /// where the store no longer takes records, the table in memory being then ahead of the disk,
     /// or where the thread panics: the process must end rather than answer without them.
     pub fn start(
-        store: Arc<Store>,
+        store: SharedStore,
         records: Vec<Record>,
         settings: Settings,
         events: mpsc::UnboundedSender<Event>,
@@ -120,6 +122,7 @@ impl Lockd {
             waiting: HashMap::new(),
             effects: Vec::new(),
             restoring: false,
+            settled: false,
             contacts: Arc::clone(&contacts),
             events,
             failed,
@@ -196,7 +199,7 @@ impl Drop for Alarm {
 
 struct Driver {
     core: Core,
-    store: Arc<Store>,
+    store: SharedStore,
     power: bool,
     clock: Clock,
     inbox: Receiver<Message>,
@@ -204,6 +207,8 @@ struct Driver {
     effects: Vec<Effect>,
     /// Whether the effects at hand are those of the restored table.
     restoring: bool,
+    /// Whether the store knows that no window is open.
+    settled: bool,
     contacts: Arc<Contacts>,
     events: mpsc::UnboundedSender<Event>,
     failed: CancellationToken,
@@ -279,10 +284,8 @@ impl Driver {
             }
         }
         if !ops.is_empty() {
-            // A client that is not on the disk would not be told of a reboot, and would lose its
-            // locks to others without a word.
-            let sync = self.power || ops.iter().any(RecordOp::is_client);
-            if let Err(error) = self.store.commit(&ops, sync) {
+            let durability = Durability::needed(&ops, self.power);
+            if let Err(error) = self.store.commit(&ops, durability) {
                 error!(%error, "lock records cannot be written: stopping, nothing is granted");
                 self.waiting.clear();
                 self.failed.cancel();
@@ -292,7 +295,20 @@ impl Driver {
         }
         words.into_iter().for_each(|word| self.say(word));
         self.restoring = false;
+        self.note_settled();
         true
+    }
+
+    /// Tells the store, once, that no window is open: what was lost before can be lost no more.
+    fn note_settled(&mut self) {
+        if self.settled || self.core.grace().is_some() {
+            return;
+        }
+        self.settled = true;
+        if let Err(error) = self.store.settle() {
+            // The next start then waits a whole window for nobody.
+            warn!(%error, "cannot note that grace is over");
+        }
     }
 
     fn say(&mut self, effect: Effect) {

@@ -1,10 +1,17 @@
 //! Who this server is to its clients: its NSM state, the key of its handles, the boot it ran in.
 
+use cleat_lock::Epoch;
+
 use super::{Store, StoreError};
 
 const NSM_STATE_KEY: &[u8] = b"nsm-state";
 const BOOT_ID_KEY: &[u8] = b"boot-id";
 const DURABILITY_KEY: &[u8] = b"durability";
+/// The number of the latest epoch, and whether its records were advice and still are.
+const EPOCH_KEY: &[u8] = b"epoch";
+const ADVICE_KEY: &[u8] = b"advice";
+const YES: &[u8] = b"yes";
+const NO: &[u8] = b"no";
 const HANDLE_KEY_KEY: &[u8] = b"handle-key";
 
 const POWER: &[u8] = b"power";
@@ -17,9 +24,10 @@ pub struct Identity {
     pub nsm_state: i32,
     /// The key by which handles are known as ours. Clients keep handles across our restarts.
     pub handle_key: [u8; 16],
-    /// Whether the lock records are all that the last instance ever acknowledged: the machine is
-    /// still in the boot in which it ran, or it brought every batch to the disk.
-    pub exact: bool,
+    /// The number of this instance, and whether the lock records are all that was acknowledged: the
+    /// machine is still in the boot in which the last instance ran, or that one brought every batch
+    /// to the disk; and what was lost before was made good in a grace window.
+    pub epoch: Epoch,
 }
 
 impl Store {
@@ -37,13 +45,44 @@ impl Store {
         let boot_id = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let same_boot = !boot_id.is_empty() && self.get(BOOT_ID_KEY)?.as_ref() == Some(&boot_id);
         let was_power = self.get(DURABILITY_KEY)?.as_deref() == Some(POWER);
-        self.put_synced(&[
-            (NSM_STATE_KEY, &nsm_state.to_be_bytes()),
-            (HANDLE_KEY_KEY, &handle_key),
-            (BOOT_ID_KEY, &boot_id),
-            (DURABILITY_KEY, if power { POWER } else { PROCESS }),
-        ])?;
-        Ok(Identity { nsm_state, handle_key, exact: same_boot || was_power })
+        let epoch = self.step_epoch(
+            same_boot || was_power,
+            &[
+                (NSM_STATE_KEY, &nsm_state.to_be_bytes()),
+                (HANDLE_KEY_KEY, &handle_key),
+                (BOOT_ID_KEY, &boot_id),
+                (DURABILITY_KEY, if power { POWER } else { PROCESS }),
+            ],
+        )?;
+        Ok(Identity { nsm_state, handle_key, epoch })
+    }
+
+    /// Brings the next epoch to the disk, in one batch with `more`.
+    pub(super) fn step_epoch(
+        &self,
+        survived: bool,
+        more: &[(&[u8], &[u8])],
+    ) -> Result<Epoch, StoreError> {
+        let number = self.latest_epoch()?.saturating_add(1);
+        // A store that does not say was last used by a version that did not know.
+        let exact = survived && self.get(ADVICE_KEY)?.as_deref() == Some(NO);
+        let number_bytes = number.to_be_bytes();
+        let mut pairs = more.to_vec();
+        pairs.push((EPOCH_KEY, &number_bytes));
+        pairs.push((ADVICE_KEY, if exact { NO } else { YES }));
+        self.put_synced(&pairs)?;
+        Ok(Epoch { number, exact })
+    }
+
+    pub(super) fn latest_epoch(&self) -> Result<u64, StoreError> {
+        let Some(bytes) = self.get(EPOCH_KEY)? else { return Ok(0) };
+        let number = bytes.try_into().map(u64::from_be_bytes);
+        number.map_err(|_| self.damaged("the epoch".to_owned()))
+    }
+
+    /// The machine may lose this: then it has lost more, and the records are advice anyhow.
+    pub(super) fn note_settled(&self) -> Result<(), StoreError> {
+        self.put(&[(ADVICE_KEY, NO)], false)
     }
 
     fn number(&self, bytes: Vec<u8>) -> Result<i32, StoreError> {

@@ -8,9 +8,10 @@ mod identity;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cleat_lock::{Record, RecordOp};
+use cleat_lock::{Durability, Epoch, Query, Record, RecordKey, RecordOp, Table};
 use rocksdb::{
-    ColumnFamily, DB, DBRecoveryMode, IteratorMode, LogLevel, Options, WriteBatch, WriteOptions,
+    ColumnFamily, DB, DBRecoveryMode, Direction, IteratorMode, LogLevel, Options, WriteBatch,
+    WriteOptions,
 };
 
 use crate::vfs::local::HandleTable;
@@ -97,20 +98,6 @@ impl Store {
         Ok((Self { db, path: path.to_owned(), _lock: lock }, records))
     }
 
-    /// Writes all of `ops` or none. They survive the death of this process; with `sync`, that of
-    /// the machine too.
-    pub fn commit(&self, ops: &[RecordOp], sync: bool) -> Result<(), StoreError> {
-        let locks = self.family(LOCKS);
-        let mut batch = WriteBatch::default();
-        for op in ops {
-            match op {
-                RecordOp::Put(record) => batch.put_cf(locks, record.key(), record.encode()),
-                RecordOp::Delete(key) => batch.delete_cf(locks, key.to_bytes()),
-            }
-        }
-        self.write(batch, sync)
-    }
-
     /// Brings everything to the disk.
     pub fn flush(&self) -> Result<(), StoreError> {
         self.db.flush_wal(true).map_err(|error| translate(&self.path, &error))
@@ -127,9 +114,27 @@ impl Store {
     }
 
     fn put_synced(&self, pairs: &[(&[u8], &[u8])]) -> Result<(), StoreError> {
+        self.put(pairs, true)
+    }
+
+    fn put(&self, pairs: &[(&[u8], &[u8])], sync: bool) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
         pairs.iter().for_each(|(key, value)| batch.put(key, value));
-        self.write(batch, true)
+        self.write(batch, sync)
+    }
+
+    /// The lock records whose keys begin with `prefix`.
+    fn scan(&self, prefix: &[u8], found: &mut Vec<Record>) -> Result<(), StoreError> {
+        let from = IteratorMode::From(prefix, Direction::Forward);
+        for item in self.db.iterator_cf(self.family(LOCKS), from) {
+            let (key, value) = item.map_err(|error| translate(&self.path, &error))?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            let record = Record::decode(&key, &value);
+            found.push(record.map_err(|error| self.damaged(format!("a lock record: {error}")))?);
+        }
+        Ok(())
     }
 
     fn damaged(&self, what: String) -> StoreError {
@@ -138,6 +143,60 @@ impl Store {
 
     fn family(&self, name: &str) -> &ColumnFamily {
         self.db.cf_handle(name).expect("opened with every family")
+    }
+}
+
+impl From<StoreError> for cleat_lock::StoreError {
+    fn from(error: StoreError) -> Self {
+        let text = error.to_string();
+        match error {
+            StoreError::Damaged { .. } | StoreError::Newer { .. } => Self::Damaged(text),
+            StoreError::Busy(..) | StoreError::Failed { .. } => Self::Failed(text),
+        }
+    }
+}
+
+impl cleat_lock::Store for Store {
+    fn commit(
+        &self,
+        ops: &[RecordOp],
+        durability: Durability,
+    ) -> Result<(), cleat_lock::StoreError> {
+        let locks = self.family(LOCKS);
+        let mut batch = WriteBatch::default();
+        for op in ops {
+            match op {
+                RecordOp::Put(record) => batch.put_cf(locks, record.key(), record.encode()),
+                RecordOp::Delete(key) => batch.delete_cf(locks, key.to_bytes()),
+            }
+        }
+        Ok(self.write(batch, durability == Durability::Machine)?)
+    }
+
+    /// A file's records are one range of keys each for locks and waiters. For a client or an owner
+    /// everything is read: nobody asks that of a running server, which knows by itself.
+    fn list(&self, query: &Query<'_>) -> Result<Vec<Record>, cleat_lock::StoreError> {
+        let mut found = Vec::new();
+        if let Query::File(file) = query {
+            self.scan(&RecordKey::file_prefix(Table::Locks, file), &mut found)?;
+            self.scan(&RecordKey::file_prefix(Table::Waiters, file), &mut found)?;
+        } else {
+            self.scan(&[], &mut found)?;
+            found.retain(|record| query.wants(record));
+        }
+        Ok(found)
+    }
+
+    fn epoch(&self) -> Result<u64, cleat_lock::StoreError> {
+        Ok(self.latest_epoch()?)
+    }
+
+    fn next_epoch(&self, survived: bool) -> Result<Epoch, cleat_lock::StoreError> {
+        Ok(self.step_epoch(survived, &[])?)
+    }
+
+    fn settle(&self) -> Result<(), cleat_lock::StoreError> {
+        Ok(self.note_settled()?)
     }
 }
 

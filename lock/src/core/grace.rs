@@ -1,10 +1,15 @@
 //! The grace window after a restart, and reclaims, which are served in it and after it.
 
+use std::collections::BTreeMap;
+
 use super::Core;
 use crate::effect::{Effect, GraceEnd, GraceEvent, Outcome};
 use crate::input::LockRequest;
 use crate::table::{Attrs, Held, Ids, Put, Standing, Waiter};
 use crate::types::{Mode, Range, WaiterId};
+
+/// Owner and file, and a range with the mode and incarnation of its reclaim.
+type Reclaimed = (u32, u32, (Range, Mode, u32));
 
 /// An open window.
 #[derive(Debug)]
@@ -18,6 +23,8 @@ pub(super) struct Window {
     pub(super) told_left: u64,
     /// Reclaims, as last told.
     pub(super) told_reclaimed: u64,
+    /// What was reclaimed of the pieces of unacknowledged grants, by their waiters' numbers.
+    pub(super) under_grants: BTreeMap<u64, Vec<(Range, Mode, u32)>>,
 }
 
 impl Core {
@@ -42,7 +49,7 @@ impl Core {
         if self.grace.is_none() {
             return Outcome::ReclaimRefused;
         }
-        let doubtful = |ix: &u32| self.is_advice(*ix);
+        let doubtful = |ix: &u32| self.is_advice(*ix, range, mode);
         let (advice, firm): (Vec<u32>, Vec<u32>) =
             self.in_the_way(owner, file, range, mode).into_iter().partition(doubtful);
         if !firm.is_empty()
@@ -64,8 +71,21 @@ impl Core {
     }
 
     /// Whether a piece is only what the records said, and the records may lack what came later.
-    fn is_advice(&self, ix: u32) -> bool {
-        self.records_are_advice() && self.table.locks.get(ix).attrs.standing != Standing::Settled
+    fn is_advice(&self, ix: u32, range: Range, mode: Mode) -> bool {
+        let Some(window) = self.grace.as_ref().filter(|window| !window.exact) else {
+            return false;
+        };
+        match self.table.locks.get(ix).attrs.standing {
+            Standing::Settled => false,
+            Standing::Unreclaimed => true,
+            Standing::Pending(waiter) => {
+                let under = window.under_grants.get(&self.table.queue.seq(waiter));
+                !under
+                    .into_iter()
+                    .flatten()
+                    .any(|&(reclaimed, held, _)| reclaimed.overlaps(range) && held.conflicts(mode))
+            }
+        }
     }
 
     fn in_the_way(
@@ -90,9 +110,10 @@ impl Core {
     fn drop_advice(&mut self, advice: &[u32], request: &LockRequest, fx: &mut Vec<Effect>) {
         // Far from the ids that the reclaimed lock itself may use.
         let mut ids = Ids::new(request.id, 1 << 28);
+        let mut under_grants = Vec::new();
         for &ix in advice {
             if let Standing::Pending(waiter) = self.table.locks.get(ix).attrs.standing {
-                self.doubt_grant(waiter, fx);
+                under_grants.extend(self.doubt_grant(waiter, fx));
             }
             let &Held { owner, file, .. } = self.table.locks.get(ix);
             let contradicted = self.table.locks.range(ix).intersect(request.range);
@@ -101,10 +122,29 @@ impl Core {
                 self.table.apply(plan, &mut ids, fx);
             }
         }
+        self.settle_reclaimed(under_grants, &mut ids, fx);
     }
 
-    /// A grant that another's reclaim contradicts is over; what it left is to be reclaimed.
-    fn doubt_grant(&mut self, waiter: u32, fx: &mut Vec<Effect>) {
+    /// Ends a grant that is advice: its owner gave some of it up. What was reclaimed of it stays,
+    /// the rest is to be reclaimed.
+    pub(super) fn abandon_advice(&mut self, waiter: u32, fx: &mut Vec<Effect>) {
+        let mut ids = Ids::new(self.table.queue.get(waiter).id, 1 << 28);
+        let reclaimed = self.doubt_grant(waiter, fx);
+        self.settle_reclaimed(reclaimed, &mut ids, fx);
+    }
+
+    fn settle_reclaimed(&mut self, reclaimed: Vec<Reclaimed>, ids: &mut Ids, fx: &mut Vec<Effect>) {
+        for (owner, file, (range, mode, incarnation)) in reclaimed {
+            let attrs = Attrs { mode, incarnation, standing: Standing::Settled };
+            let put = Put { attrs, now_ms: self.now_ms, blocking: false, reclaim: true };
+            if let Some(plan) = self.table.plan(owner, file, range, Some(put)) {
+                self.table.apply(plan, ids, fx);
+            }
+        }
+    }
+
+    /// A grant that is contradicted is over; what it left is to be reclaimed. Gives what was.
+    fn doubt_grant(&mut self, waiter: u32, fx: &mut Vec<Effect>) -> Vec<Reclaimed> {
         let (range, seq) = (self.table.queue.range(waiter), self.table.queue.seq(waiter));
         let &Waiter { owner, file, .. } = self.table.queue.get(waiter);
         let pieces: Vec<u32> = self.table.locks.own_in(owner, file, range).collect();
@@ -117,6 +157,8 @@ impl Core {
         }
         self.table.remove_waiter(waiter, fx);
         fx.push(Effect::GrantOver { waiter: WaiterId(seq) });
+        let under = self.grace.as_mut().and_then(|window| window.under_grants.remove(&seq));
+        under.into_iter().flatten().map(|reclaimed| (owner, file, reclaimed)).collect()
     }
 
     fn reclaim_recorded(
@@ -175,9 +217,16 @@ impl Core {
     /// A client that reclaims what an unacknowledged grant gave it has that much, whatever it says
     /// to the grant: the records may lack its acknowledgement and what it did since.
     fn keep_after_grant(&mut self, waiter: u32, request: &LockRequest, fx: &mut Vec<Effect>) {
-        let hold = (request.mode, request.incarnation);
+        let &LockRequest { range, mode, incarnation, .. } = request;
+        if let (Some(window), Some(range)) =
+            (&mut self.grace, self.table.queue.range(waiter).intersect(range))
+        {
+            let seq = self.table.queue.seq(waiter);
+            window.under_grants.entry(seq).or_default().push((range, mode, incarnation));
+        }
+        let hold = (mode, incarnation);
         let granted = self.table.queue.granted_mut(waiter);
-        if granted.is_some_and(|granted| granted.raise(request.range, hold)) {
+        if granted.is_some_and(|granted| granted.raise(range, hold)) {
             fx.push(self.table.put_waiter(waiter));
         }
     }

@@ -301,6 +301,9 @@ impl Core {
 
     /// Ends a request of an owner that gives it up: waiting or granted, without its lock's change.
     pub(super) fn abandon(&mut self, ix: u32, fx: &mut Vec<Effect>) {
+        if self.records_are_advice() && self.table.queue.get(ix).granted.is_some() {
+            return self.abandon_advice(ix, fx);
+        }
         let (range, seq) = (self.table.queue.range(ix), self.table.queue.seq(ix));
         let waiter = self.table.remove_waiter(ix, fx);
         if waiter.granted.is_some() {

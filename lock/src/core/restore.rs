@@ -171,8 +171,14 @@ impl Core {
         let clients = names.clients.iter().filter(|(_, slot)| holds(slot)).count() as u64;
         let opened = GraceEvent::Opened { locks: left, clients, until_ms, exact };
         self.unsaid.push(Effect::Grace(opened));
-        self.grace =
-            Some(Window { until_ms, exact, reclaimed: 0, told_left: left, told_reclaimed: 0 });
+        self.grace = Some(Window {
+            until_ms,
+            exact,
+            reclaimed: 0,
+            told_left: left,
+            told_reclaimed: 0,
+            under_grants: std::collections::BTreeMap::new(),
+        });
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Durability, Query, Store, StoreError};
+use super::{Durability, Epoch, Query, Store, StoreError};
 use crate::record::{Record, RecordOp};
 
 /// Two images: the live one survives the process, the durable one the machine.
@@ -34,6 +34,8 @@ struct State {
     /// Batches since the last sync, oldest first.
     unsynced: Vec<Vec<Change>>,
     epoch: u64,
+    /// Whether the records were less than all when an epoch began, and none was settled since.
+    advice: bool,
     /// How many more commits succeed; `None` = any number.
     commits_left: Option<u64>,
 }
@@ -152,11 +154,19 @@ impl Store for MemoryStore {
         Ok(self.state().epoch)
     }
 
-    fn next_epoch(&self) -> Result<u64, StoreError> {
+    fn next_epoch(&self, survived: bool) -> Result<Epoch, StoreError> {
         let mut state = self.state();
         state.alive()?;
         state.sync();
         state.epoch += 1;
-        Ok(state.epoch)
+        state.advice |= !survived;
+        Ok(Epoch { number: state.epoch, exact: !state.advice })
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        let mut state = self.state();
+        state.alive()?;
+        state.advice = false;
+        Ok(())
     }
 }

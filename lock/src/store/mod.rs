@@ -38,12 +38,20 @@ pub trait Store {
     /// Where the store cannot read.
     fn epoch(&self) -> Result<u64, StoreError>;
 
-    /// Begins the next epoch and returns it. It survives the machine when this returns, so no two
-    /// instances ever have the same.
+    /// Begins the next epoch. It survives the machine when this returns, so no two instances ever
+    /// have the same number. `survived` = what the instance before committed cannot have been lost
+    /// since.
     ///
     /// # Errors
     /// Where the store cannot write.
-    fn next_epoch(&self) -> Result<u64, StoreError>;
+    fn next_epoch(&self, survived: bool) -> Result<Epoch, StoreError>;
+
+    /// Notes that no grace window is open any more in this epoch: the records are all that is held,
+    /// whatever they lacked at its beginning.
+    ///
+    /// # Errors
+    /// Where the store cannot write.
+    fn settle(&self) -> Result<(), StoreError>;
 
     /// Writes one record.
     ///
@@ -83,6 +91,17 @@ impl Durability {
             Durability::Process
         }
     }
+}
+
+/// The life of one server instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Whether the records are all that was ever acknowledged. Where something was lost they are
+    /// advice, and stay so over any number of restarts until a window was held to its end
+    /// ([`Store::settle`]): clients that hold what is not on record may not have said so before.
+    pub exact: bool,
 }
 
 /// Which records.

@@ -8,9 +8,11 @@ mod world;
 fn no_seed_breaks_a_promise() {
     for seed in 0..300 {
         if let Err(failure) = world::run(seed, false) {
+            let traced = world::run(seed, true).map_or_else(|failure| failure.trace, |_| vec![]);
+            traced.iter().skip(traced.len().saturating_sub(20)).for_each(|line| println!("{line}"));
+            let world::Failure { seed, at_ms, what, .. } = failure;
             panic!(
-                "seed {seed} at {} ms: {}\nscripts/sim --seed {seed} --trace shows how",
-                failure.at_ms, failure.what
+                "seed {seed} at {at_ms} ms: {what}\nscripts/sim --seed {seed} --trace shows how"
             );
         }
     }

@@ -23,6 +23,8 @@ use super::server::{client_id, file_id, owner};
 use super::types::{Body, CELLS, Request, Span};
 
 type Image = BTreeMap<Vec<u8>, Vec<u8>>;
+/// Host, process, mode.
+type Holders = Vec<(usize, usize, Mode)>;
 
 fn image_of(core: &Core) -> Image {
     core.records().map(|record| (record.key(), record.encode())).collect()
@@ -211,9 +213,7 @@ impl World {
 
     /// The clients' view, against each other and against the core.
     pub fn check_clients(&mut self) {
-        /// Who claims a byte, and in which mode.
-        type Claim = (usize, usize, Mode);
-        let mut cells: BTreeMap<(usize, usize), Vec<Claim>> = BTreeMap::new();
+        let mut cells: BTreeMap<(usize, usize), Holders> = BTreeMap::new();
         let server = self.server.as_ref();
         let judged = server.filter(|server| server.exact || server.core.grace().is_none());
         let locks: Vec<LockRecord> = judged.iter().flat_map(|server| server.core.locks()).collect();

@@ -447,8 +447,9 @@ impl World {
     fn reclaimed(&mut self, host: usize, process: usize, body: Body, reply: &Reply) {
         let Body::Lock { span, .. } = body else { return };
         let granted = reply.outcome == Outcome::Granted;
+        let cleared = reply.stamp < self.hosts[host].cleared;
+        let lost = cleared || (reply.epoch < self.epoch && reply.stamp < self.closed);
         let held = &mut self.hosts[host].processes[process].held;
-        let lost = reply.epoch < self.epoch && reply.stamp < self.closed;
         for cell in span.first..=span.last {
             if let Some(cell) = held.get_mut(&(span.file, cell)).filter(|_| granted) {
                 *cell = Held { epoch: reply.epoch, lost, mode: cell.sure, ..*cell };

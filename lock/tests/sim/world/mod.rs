@@ -57,8 +57,6 @@ pub struct World {
     pub epoch: u64,
     /// The machine died since the server last started.
     pub machine_died: bool,
-    /// Advice that no window has confirmed yet.
-    unsettled: bool,
     /// Newest request seen by the server, per lane, and newest life per host.
     arrived: BTreeMap<(usize, Lane), u64>,
     lives: BTreeMap<usize, u32>,
@@ -123,7 +121,6 @@ impl World {
             store: MemoryStore::new(),
             epoch: 0,
             machine_died: true,
-            unsettled: true,
             arrived: BTreeMap::new(),
             lives: BTreeMap::new(),
             steps: 0,
@@ -269,18 +266,6 @@ impl World {
         in_order && !overtaken && self.server.is_some()
     }
 
-    /// Whether the records are all that was ever acknowledged, as `src/store/identity.rs` says it.
-    pub fn store_is_exact(&mut self) -> bool {
-        let survived = !std::mem::take(&mut self.machine_died) || self.power;
-        self.unsettled |= !survived;
-        survived && !(HONOURS_UNSETTLED && self.unsettled)
-    }
-
-    /// No grace window is open: from here on the records are all there is.
-    pub fn window_is_over(&mut self) {
-        self.unsettled = false;
-    }
-
     pub fn trace(&mut self, line: impl FnOnce() -> String) {
         if self.tracing {
             self.lines.push(format!("{:>9}   -- {}", self.now_ms, line()));
@@ -294,6 +279,3 @@ impl World {
         }
     }
 }
-
-/// Off = as before it was known that advice stays advice over a further restart.
-const HONOURS_UNSETTLED: bool = true;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cleat_lock::store::{Crash, Durability};
 use cleat_lock::{
-    Config, Core, Effect, FileId, GraceEnd, GraceEvent, Grant, GrantAck, Input, LockId,
+    Config, Core, Effect, Epoch, FileId, GraceEnd, GraceEvent, Grant, GrantAck, Input, LockId,
     LockRequest, Outcome, Owner, Query, Record, RecordOp, Store, Token, Wait, WaiterId,
 };
 use uuid::Uuid;
@@ -71,10 +71,11 @@ fn host_of(client_id: &str) -> usize {
 
 impl World {
     pub fn start_server(&mut self) {
-        let Ok(epoch) = self.store.next_epoch() else { return };
+        let survived = !std::mem::take(&mut self.machine_died) || self.power;
+        let started = self.store.next_epoch(survived).expect("the memory store writes");
+        let Epoch { number: epoch, exact } = started;
         self.epoch = epoch;
         let records = self.store.list(&Query::All).expect("the memory store reads");
-        let exact = self.store_is_exact();
         let hosts: Vec<usize> = records
             .iter()
             .filter_map(|record| match record {
@@ -284,7 +285,7 @@ impl World {
         if self.dies() {
             return self.kill_server("before its batch");
         }
-        if !self.quiet && self.rng.chance(self.kill_per_mille) {
+        if self.dies() && !ops.is_empty() {
             self.store.freeze_after(0);
         }
         let durability = Durability::needed(&ops, self.power);
@@ -306,7 +307,8 @@ impl World {
         let Some(server) = &mut self.server else { return };
         server.restoring = false;
         if server.core.grace().is_none() {
-            self.window_is_over();
+            let settled = self.store.settle();
+            settled.expect("the memory store writes");
         }
         self.set_alarm();
         if self.dies() {

@@ -319,9 +319,13 @@ impl Model {
 
     fn restarted(&mut self, client: &str, incarnation: u32) {
         let of_client = |owner: usize| OWNERS[owner].starts_with(client);
-        self.abandon_where(|waiting| {
+        let old = |waiting: &Waiting| {
             of_client(waiting.target.owner) && waiting.incarnation != incarnation
-        });
+        };
+        while let Some(at) = self.queue.iter().position(|waiting| waiting.granted && old(waiting)) {
+            self.refuse(at);
+        }
+        self.abandon_where(old);
         self.shares.retain(|(owner, _), share| !of_client(*owner) || share.2 == incarnation);
         let dead = |hold: Option<Hold>| hold.is_some_and(|(_, from)| from != incarnation);
         for (_, cells) in self.cells.iter_mut().filter(|((owner, _), _)| of_client(*owner)) {

@@ -469,3 +469,20 @@ fn a_grant_assumed_to_be_known_weakens_nothing() {
     assert_eq!(desk.held(), "b 0-4 X, b 5-9 S");
     assert_eq!(desk.core.counters().unacknowledged, 0);
 }
+
+#[test]
+fn a_grant_to_a_former_life_does_not_take_what_the_new_one_holds() {
+    let mut desk = Desk::new();
+    let life = |incarnation| Ask { incarnation, ..ask() };
+    desk.lock("b", bytes(0, 9), S);
+    desk.lock_full("a/1", "f", bytes(0, 9), X, Ask { incarnation: 1, ..waiting() });
+    // The client is up again, with an owner of the same name, before the server hears of it.
+    desk.lock_full("a/1", "f", bytes(0, 4), S, life(3));
+    desk.lock_full("a/1", "f", bytes(5, 5), S, life(1));
+    grant_to(&desk.unlock("b", Range::ALL), "a/1");
+    assert_eq!(desk.held(), "a/1 0-9 X");
+    let restarted =
+        |token| Input::ClientRestarted { token, client_id: Arc::from("a"), incarnation: 3 };
+    desk.call(restarted);
+    assert_eq!(desk.held(), "a/1 0-4 S");
+}

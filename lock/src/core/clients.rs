@@ -6,6 +6,7 @@ use super::Core;
 use crate::effect::{Effect, Outcome};
 use crate::record::{ClientRecord, Record, RecordKey, RecordOp};
 use crate::table::{Attrs, Ids, Put, Standing, Waiter};
+use crate::types::WaiterId;
 
 impl Core {
     /// Notes that an owner's client asked for something.
@@ -115,7 +116,15 @@ impl Core {
     }
 
     fn release_waiter(&mut self, ix: u32, keep: Option<u32>, fx: &mut Vec<Effect>) {
-        let Some(keep) = keep.filter(|&keep| keep == self.table.queue.get(ix).incarnation) else {
+        let &Waiter { incarnation, ref granted, .. } = self.table.queue.get(ix);
+        let granted = granted.is_some();
+        let Some(keep) = keep.filter(|&keep| keep == incarnation) else {
+            if keep.is_some() && granted {
+                // Under it may lie what the owner of the same name took since it restarted.
+                let waiter = WaiterId(self.table.queue.seq(ix));
+                fx.push(Effect::GrantOver { waiter });
+                return self.roll_back(ix, fx);
+            }
             return self.abandon(ix, fx);
         };
         self.forget_undo_of_the_dead(ix, keep, fx);

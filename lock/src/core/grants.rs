@@ -128,7 +128,7 @@ impl Core {
 
     /// The client does not want its grant: the owner gets back what it held before, except where
     /// it changed its locks since.
-    fn roll_back(&mut self, ix: u32, fx: &mut Vec<Effect>) {
+    pub(super) fn roll_back(&mut self, ix: u32, fx: &mut Vec<Effect>) {
         let mut waiter = self.table.remove_waiter(ix, fx);
         let Granted { mut ids_used, undo } = waiter.granted.take().unwrap_or_default();
         for part in undo {

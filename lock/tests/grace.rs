@@ -337,8 +337,11 @@ fn a_reclaim_that_crossed_with_an_upgrade_weakens_nothing() {
     assert_eq!(desk.lock("a", bytes(3, 4), X), Outcome::Granted);
     assert_eq!(desk.reclaim("a", bytes(0, 9), S), Outcome::Granted);
     assert_eq!(desk.held(), "a 0-2 S, a 3-4 X, a 5-9 S, b 20-29 S");
-    // Nor where it arrives at the next server.
+    // Nor where it arrives at the next server, or reaches beyond what is on record.
     desk.restart(GRACE_MS, true);
+    assert_eq!(desk.reclaim("a", bytes(0, 10), S), Outcome::Granted);
+    assert_eq!(desk.held(), "a 0-2 S, a 3-4 X, a 5-10 S, b 20-29 S");
+    desk.unlock("a", bytes(10, 10));
     assert_eq!(desk.reclaim("a", bytes(0, 9), S), Outcome::Granted);
     assert_eq!(desk.held(), "a 0-2 S, a 3-4 X, a 5-9 S, b 20-29 S");
 }

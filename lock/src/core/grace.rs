@@ -8,6 +8,9 @@ use crate::input::LockRequest;
 use crate::table::{Attrs, Held, Ids, Put, Standing, Waiter};
 use crate::types::{Mode, Range, WaiterId};
 
+/// Far from the ids that a lock itself derives from its request's.
+const FAR: u32 = 1 << 28;
+
 /// Owner and file, and a range with the mode and incarnation of its reclaim.
 type Reclaimed = (u32, u32, (Range, Mode, u32));
 
@@ -57,12 +60,33 @@ impl Core {
         {
             return outcome;
         }
+        let stronger = self.stronger_on_record(owner, file, request);
         let outcome = self.place(request, true, fx);
         if outcome == Outcome::Granted {
             self.counters.reclaimed += 1;
+            self.settle_reclaimed(stronger, &mut Ids::new(request.id, FAR), fx);
             self.drop_advice(&advice, request, fx);
         }
         outcome
+    }
+
+    /// What a reclaim that reaches beyond the record must not weaken, as in
+    /// [`Core::reclaim_recorded`].
+    fn stronger_on_record(
+        &self,
+        owner: Option<u32>,
+        file: Option<u32>,
+        request: &LockRequest,
+    ) -> Vec<Reclaimed> {
+        let (Some(owner), Some(file), false) = (owner, file, self.records_are_advice()) else {
+            return Vec::new();
+        };
+        let stronger = |part: Undo| {
+            let (mode, incarnation) = part.held?;
+            let keep = mode > request.mode && incarnation == request.incarnation;
+            keep.then_some((owner, file, (part.range, mode, incarnation)))
+        };
+        self.table.snapshot(owner, file, request.range).into_iter().filter_map(stronger).collect()
     }
 
     /// Whether the records may lack what came last, and nobody has had the time to say so.
@@ -108,8 +132,7 @@ impl Core {
 
     /// Takes the range of a reclaim out of what contradicts it.
     fn drop_advice(&mut self, advice: &[u32], request: &LockRequest, fx: &mut Vec<Effect>) {
-        // Far from the ids that the reclaimed lock itself may use.
-        let mut ids = Ids::new(request.id, 1 << 28);
+        let mut ids = Ids::new(request.id, FAR);
         let mut under_grants = Vec::new();
         for &ix in advice {
             if let Standing::Pending(waiter) = self.table.locks.get(ix).attrs.standing {
@@ -128,7 +151,7 @@ impl Core {
     /// Ends a grant that is advice: its owner gave some of it up. What was reclaimed of it stays,
     /// the rest is to be reclaimed.
     pub(super) fn abandon_advice(&mut self, waiter: u32, fx: &mut Vec<Effect>) {
-        let mut ids = Ids::new(self.table.queue.get(waiter).id, 1 << 28);
+        let mut ids = Ids::new(self.table.queue.get(waiter).id, FAR);
         let reclaimed = self.doubt_grant(waiter, fx);
         self.settle_reclaimed(reclaimed, &mut ids, fx);
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Core;
 use crate::effect::{Effect, GraceEnd, GraceEvent, Outcome};
 use crate::input::LockRequest;
+use crate::record::Undo;
 use crate::table::{Attrs, Held, Ids, Put, Standing, Waiter};
 use crate::types::{Mode, Range, WaiterId};
 

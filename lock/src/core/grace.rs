@@ -62,7 +62,7 @@ impl Core {
             return outcome;
         }
         let stronger = self.stronger_on_record(owner, file, request);
-        let outcome = self.place(request, true, fx);
+        let outcome = self.place((owner, file), request, fx);
         if outcome == Outcome::Granted {
             self.counters.reclaimed += 1;
             self.settle_reclaimed(stronger, &mut Ids::new(request.id, FAR), fx);

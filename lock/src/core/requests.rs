@@ -9,6 +9,9 @@ use crate::input::{LockRequest, Wait};
 use crate::table::{Attrs, Ids, Put, Standing, Waiter, Wish};
 use crate::types::{FileId, LockId, Mode, Owner, Range, WaiterId};
 
+/// The numbers of a request's owner and of its file, where they have one.
+type Known = (Option<u32>, Option<u32>);
+
 /// What stands in the way of a request.
 enum Obstacle {
     /// A held piece.
@@ -61,9 +64,9 @@ impl Core {
         let obstacle =
             file.and_then(|file| self.obstacle(owner, file, request.range, request.mode));
         match (obstacle, request.wait.take()) {
-            (None, _) => self.place(&request, true, fx),
+            (None, _) => self.place((owner, file), &request, fx),
             (Some(obstacle), None) => self.conflict(&obstacle),
-            (Some(_), Some(wait)) => self.enqueue(&request, wait, fx),
+            (Some(_), Some(wait)) => self.enqueue((owner, file), &request, wait, fx),
         }
     }
 
@@ -167,24 +170,31 @@ impl Core {
         Outcome::Conflict(Conflict { owner, range, mode })
     }
 
-    /// Gives the owner the lock: nothing of another owner is in the way. `bounded` = limits apply.
+    /// The numbers of the request's owner and file, which are as given where they were known.
+    fn intern(&mut self, known: Known, request: &LockRequest) -> (u32, u32) {
+        let names = &mut self.table.names;
+        let owner = known.0.unwrap_or_else(|| names.intern_owner(&request.owner));
+        let file = known.1.unwrap_or_else(|| names.intern_file(&request.file));
+        (owner, file)
+    }
+
+    /// Gives the owner the lock: nothing of another owner is in the way.
     pub(super) fn place(
         &mut self,
+        known: Known,
         request: &LockRequest,
-        bounded: bool,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
         if let Some(refusal) = self.too_many_clients(&request.owner.client_id) {
             return refusal;
         }
         let &LockRequest { id, range, mode, incarnation, reclaim, .. } = request;
-        let owner = self.table.names.intern_owner(&request.owner);
-        let file = self.table.names.intern_file(&request.file);
+        let (owner, file) = self.intern(known, request);
         let attrs = Attrs { mode, incarnation, standing: Standing::Settled };
         let put = Put { attrs, now_ms: self.now_ms, blocking: false, reclaim };
         let plan = self.table.plan(owner, file, range, Some(put));
         let gain = plan.as_ref().map_or(0, |plan| plan.gain);
-        if let (true, Some(refusal)) = (bounded, self.too_many_locks(owner, file, gain)) {
+        if let Some(refusal) = self.too_many_locks(owner, file, gain) {
             return refusal;
         }
         self.register(owner, incarnation, &request.contact, fx);
@@ -198,12 +208,17 @@ impl Core {
         Outcome::Granted
     }
 
-    fn enqueue(&mut self, request: &LockRequest, wait: Wait, fx: &mut Vec<Effect>) -> Outcome {
+    fn enqueue(
+        &mut self,
+        known: Known,
+        request: &LockRequest,
+        wait: Wait,
+        fx: &mut Vec<Effect>,
+    ) -> Outcome {
         if let Some(refusal) = self.too_many_clients(&request.owner.client_id) {
             return refusal;
         }
-        let owner = self.table.names.intern_owner(&request.owner);
-        let file = self.table.names.intern_file(&request.file);
+        let (owner, file) = self.intern(known, request);
         if let Some(refusal) = self.too_many_waiters(owner, file) {
             return refusal;
         }
@@ -251,7 +266,8 @@ impl Core {
         let (Some(owner), Some(file)) = (names.owner(owner), names.file(file)) else {
             return Outcome::Done;
         };
-        let gain = self.table.plan(owner, file, range, None).map_or(0, |plan| plan.gain);
+        let mut plan = self.table.plan(owner, file, range, None);
+        let gain = plan.as_ref().map_or(0, |plan| plan.gain);
         if let Some(refusal) = self.too_many_locks(owner, file, gain) {
             return refusal;
         }
@@ -261,11 +277,14 @@ impl Core {
             .own_on(owner, file)
             .filter(|&ix| self.table.queue.range(ix).overlaps(range))
             .collect();
-        for waiter in waiters {
-            self.abandon(waiter, fx);
+        if !waiters.is_empty() {
+            for waiter in waiters {
+                self.abandon(waiter, fx);
+            }
+            // Planned again: pieces of an ended grant may have merged.
+            plan = self.table.plan(owner, file, range, None);
         }
-        // Planned again: pieces of an ended grant may have merged.
-        if let Some(plan) = self.table.plan(owner, file, range, None) {
+        if let Some(plan) = plan {
             self.table.apply(plan, &mut Ids::new(id, 0), fx);
         }
         self.see(owner);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::Table;
 use super::names::side;
-use super::tree::{NOBODY, Query};
+use super::tree::{NOBODY, Placed, Query, WaiterEntry};
 use crate::types::{Mode, Range};
 
 /// A request as the graph sees it.
@@ -179,7 +179,9 @@ impl Table {
         let query = Query { range: hull, except: owner, before: u64::MAX };
         let trees = &self.names.files[file].queue;
         [Mode::Shared, Mode::Exclusive].into_iter().any(|mode| {
-            let awaits = &mut |ix| self.blocks(owner, file, self.queue.range(ix), mode);
+            let awaits = &mut |entry: &WaiterEntry| {
+                self.blocks(owner, file, self.queue.range(entry.ix()), mode)
+            };
             trees[side(mode)].find(&query, awaits).is_some()
         })
     }

@@ -1,11 +1,9 @@
 //! Held locks: by place in a tree per file and mode, by owner in order, counted per client.
 
-use std::collections::{BTreeMap, btree_map};
-
 use super::Table;
 use super::names::side;
 use super::slab::Slab;
-use super::tree::{Entry, NOBODY, Query, Tree, unqueued_seq};
+use super::tree::{Entry, LockEntry, NOBODY, OwnEntry, Placed, Query, Tree};
 use crate::record::{LockRecord, Record, RecordKey, Undo};
 use crate::types::{LockId, Mode, Range};
 
@@ -50,8 +48,8 @@ struct Piece {
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
     pieces: Slab<Piece>,
-    /// By owner and file, what is held by place: an owner's pieces never overlap. No tree is empty.
-    own: BTreeMap<(u32, u32), Tree>,
+    /// By owner, what it holds, by file and place: an owner's pieces never overlap.
+    own: Vec<Tree<OwnEntry>>,
     /// How many pieces are unreclaimed.
     pub(crate) unreclaimed: u64,
 }
@@ -73,40 +71,45 @@ impl Locks {
         self.pieces.iter().map(|(ix, _)| ix)
     }
 
+    /// What the owner holds in order, from the last piece on that starts at or before a byte of a
+    /// file, or from the first one.
+    fn own_from(&self, owner: u32, file: u32, first: u64) -> impl Iterator<Item = &OwnEntry> {
+        let tree = self.own.get(owner as usize).unwrap_or(&Tree::Empty);
+        tree.from(OwnEntry::key_at(file, first))
+    }
+
     /// The owner's pieces on the file that overlap the range, ascending.
     pub(crate) fn own_in(&self, owner: u32, file: u32, range: Range) -> impl Iterator<Item = u32> {
-        self.own.get(&(owner, file)).into_iter().flat_map(move |tree| tree.disjoint(range))
+        self.own_from(owner, file, range.first())
+            .skip_while(move |own| own.file < file || own.file == file && own.last < range.first())
+            .take_while(move |own| own.file == file && own.first <= range.last())
+            .map(|own| own.ix)
     }
 
     /// Whether the owner holds anything on the file.
     pub(super) fn holds_on(&self, owner: u32, file: u32) -> bool {
-        self.own.contains_key(&(owner, file))
+        self.own_in(owner, file, Range::ALL).next().is_some()
     }
 
     /// All pieces of an owner, by file and place.
     pub(crate) fn own_all(&self, owner: u32) -> impl Iterator<Item = u32> {
-        let trees = self.own.range((owner, 0)..=(owner, u32::MAX));
-        trees.flat_map(|(_, tree)| tree.disjoint(Range::ALL))
+        self.own_from(owner, 0, 0).map(|own| own.ix)
     }
 
     /// The first file from number `from` on where the owner holds anything, with the smallest range
     /// that holds all of it.
     pub(crate) fn own_hull(&self, owner: u32, from: u32) -> Option<(u32, Range)> {
-        let (&(_, file), tree) = self.own.range((owner, from)..=(owner, u32::MAX)).next()?;
-        Some((file, tree.hull()?))
+        let leftmost = self.own_from(owner, from, 0).find(|own| own.file >= from)?;
+        let rightmost = self.own_from(owner, leftmost.file, u64::MAX).next()?;
+        Some((leftmost.file, Range::between(leftmost.first, rightmost.last)?))
     }
 
-    fn own_insert(&mut self, entry: Entry, owner: u32, file: u32) {
-        self.own.entry((owner, file)).or_default().insert(entry);
-    }
-
-    fn own_remove(&mut self, range: Range, ix: u32, owner: u32, file: u32) {
-        if let btree_map::Entry::Occupied(mut tree) = self.own.entry((owner, file)) {
-            tree.get_mut().remove(range, unqueued_seq(ix));
-            if tree.get().is_empty() {
-                tree.remove();
-            }
+    fn own_insert(&mut self, owner: u32, entry: OwnEntry) {
+        let owner = owner as usize;
+        if self.own.len() <= owner {
+            self.own.resize_with(owner + 1, Tree::default);
         }
+        self.own[owner].insert(entry);
     }
 
     fn count_standing(&mut self, standing: Standing, more: bool) {
@@ -133,11 +136,10 @@ impl Table {
         self.names.clients[client].held += 1;
         self.locks.count_standing(held.attrs.standing, true);
         let ix = self.locks.pieces.insert(Piece { range, held });
-        let entry = Entry::unqueued(ix, range, owner);
-        self.locks.own_insert(entry, owner, file);
+        self.locks.own_insert(owner, OwnEntry::new(ix, range, file));
         let slot = &mut self.names.files[file];
         slot.held += 1;
-        slot.locks[side(mode)].insert(entry);
+        slot.locks[side(mode)].insert(LockEntry::new(ix, range, owner));
         self.note_holder(owner, file);
         ix
     }
@@ -145,9 +147,11 @@ impl Table {
     /// Holds one piece less.
     pub(crate) fn remove_lock(&mut self, ix: u32) -> Held {
         let Piece { range, held } = self.locks.pieces.remove(ix);
-        self.locks.own_remove(range, ix, held.owner, held.file);
-        let slot = &mut self.names.files[held.file];
-        slot.locks[side(held.attrs.mode)].remove(range, unqueued_seq(ix));
+        let Held { owner, file, .. } = held;
+        self.locks.own[owner as usize].remove(OwnEntry::new(ix, range, file).key());
+        let slot = &mut self.names.files[file];
+        let entry = LockEntry::new(ix, range, owner);
+        slot.locks[side(held.attrs.mode)].remove(entry.key());
         slot.held -= 1;
         self.note_holder(held.owner, held.file);
         self.names.file_shrank(held.file);
@@ -164,14 +168,10 @@ impl Table {
         let old = std::mem::replace(&mut piece.range, range);
         let Held { owner, file, attrs: Attrs { mode, .. }, .. } = piece.held;
         let by_mode = &mut self.names.files[file].locks[side(mode)];
-        for tree in self.locks.own.get_mut(&(owner, file)).into_iter().chain([by_mode]) {
-            if old.first() == range.first() {
-                tree.set_last(old, unqueued_seq(ix), range.last());
-            } else {
-                tree.remove(old, unqueued_seq(ix));
-                tree.insert(Entry::unqueued(ix, range, owner));
-            }
-        }
+        let entry = |range| LockEntry::new(ix, range, owner);
+        by_mode.change(entry(old), entry(range));
+        let entry = |range| OwnEntry::new(ix, range, file);
+        self.locks.own[owner as usize].change(entry(old), entry(range));
     }
 
     /// Changes how firmly a piece is held, and whether it was reclaimed under which incarnation.
@@ -232,7 +232,8 @@ impl Table {
     ) -> Option<u32> {
         let query = Query { range, except: owner.unwrap_or(NOBODY), before: u64::MAX };
         let trees = &self.names.files[file].locks;
-        opposing(mode).iter().find_map(|&other| trees[side(other)].find(&query, &mut accept))
+        let accept = &mut |entry: &LockEntry| accept(entry.ix());
+        opposing(mode).iter().find_map(|&other| trees[side(other)].find(&query, accept))
     }
 
     /// Calls `visit` for every piece on the file that overlaps the range.

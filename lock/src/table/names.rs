@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::lookup::Lookup;
 use super::slab::Slab;
-use super::tree::Tree;
+use super::tree::{LockEntry, Tree, WaiterEntry};
 use crate::record::ClientRecord;
 use crate::types::{FileId, Mode, Owner};
 
@@ -14,9 +14,9 @@ use crate::types::{FileId, Mode, Owner};
 pub(crate) struct FileSlot {
     pub(crate) id: FileId,
     /// Held locks by place, by mode.
-    pub(crate) locks: [Tree; 2],
+    pub(crate) locks: [Tree<LockEntry>; 2],
     /// Waiting requests by place, by mode.
-    pub(crate) queue: [Tree; 2],
+    pub(crate) queue: [Tree<WaiterEntry>; 2],
     /// How many pieces are held.
     pub(crate) held: u64,
     /// How many requests wait.

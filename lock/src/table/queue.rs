@@ -7,7 +7,7 @@ use super::Table;
 use super::locks::opposing;
 use super::names::side;
 use super::slab::Slab;
-use super::tree::{Entry, NOBODY, Query};
+use super::tree::{Entry, NOBODY, Placed, Query, WaiterEntry};
 use crate::effect::{Effect, Grant};
 use crate::record::{Granted, Record, RecordKey, RecordOp, WaiterRecord};
 use crate::types::{LockId, Mode, Range, WaiterId};
@@ -160,7 +160,7 @@ impl Table {
             if self.locks.holds_on(owner, file) {
                 queue.of_holders.insert((file, seq));
             }
-            slot.queue[side(mode)].insert(Entry::new(ix, range, owner, seq));
+            slot.queue[side(mode)].insert(WaiterEntry::new(ix, range, owner, seq));
             slot.waiting += 1;
             let client = self.names.owners[owner].client;
             self.names.clients[client].waiting += 1;
@@ -214,7 +214,7 @@ impl Table {
         let waiter = self.queue.get(ix);
         let (&Waiter { owner, file, mode, .. }, due_ms) = (waiter, waiter.due_ms());
         let slot = &mut self.names.files[file];
-        slot.queue[side(mode)].remove(range, seq);
+        slot.queue[side(mode)].remove(WaiterEntry::new(ix, range, owner, seq).key());
         self.queue.of_holders.remove(&(file, seq));
         slot.waiting -= 1;
         let client = self.names.owners[owner].client;
@@ -293,9 +293,8 @@ impl Table {
         }
         let search = |gap: Range, accept: &mut dyn FnMut(u32) -> bool| {
             let query = Query { range: gap, except: owner.unwrap_or(NOBODY), before };
-            opposing(mode)
-                .iter()
-                .find_map(|&other| slot.queue[side(other)].find(&query, &mut |ix| accept(ix)))
+            let accept = &mut |entry: &WaiterEntry| accept(entry.ix());
+            opposing(mode).iter().find_map(|&other| slot.queue[side(other)].find(&query, accept))
         };
         // Most have nobody ahead, whatever they hold.
         let Some(owner) = owner else {

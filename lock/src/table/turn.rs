@@ -8,7 +8,7 @@
 
 use super::Table;
 use super::names::side;
-use super::tree::{NOBODY, Query};
+use super::tree::{NOBODY, Placed, Query, WaiterEntry};
 use crate::types::{Mode, Range};
 
 /// How often a bar further ahead is looked for. Requests for one range are found foremost first.
@@ -23,8 +23,8 @@ impl Table {
         let before = bar.map_or(u64::MAX, |bar| self.queue.seq(bar).saturating_add(1));
         let query = Query { range, except: NOBODY, before };
         for tree in trees {
-            tree.find(&query, &mut |ix| {
-                visit(ix);
+            tree.find(&query, &mut |entry| {
+                visit(entry.ix());
                 false
             });
         }
@@ -42,7 +42,7 @@ impl Table {
         for _ in 0..BAR_SEARCHES_MAX {
             let before = bar.map_or(u64::MAX, |bar| self.queue.seq(bar));
             let query = Query { range, except: NOBODY, before };
-            let covers = &mut |ix| self.queue.range(ix).contains(range);
+            let covers = &mut |entry: &WaiterEntry| self.queue.range(entry.ix()).contains(range);
             let Some(further) = tree.find(&query, covers) else {
                 break;
             };

@@ -1,33 +1,61 @@
-//! Interval trees: which ranges overlap this one, in logarithmic time, whatever overlaps whatever.
+//! B+trees: an owner's locks in order, and interval trees, which find the ranges that overlap this
+//! one in logarithmic time, whatever overlaps whatever.
 //!
-//! A B+tree by first byte. Its entries are in leaves of some dozen, so that a search at a random
-//! place of a large tree waits for few cache lines; the nodes above know three things of each child:
-//! the last byte any range in it reaches, the smallest sequence number, and the owner if there is
-//! but one. A search that wants "overlapping, of another owner, ahead of me" passes by every
-//! child that cannot hold one. An owner's own locks never overlap each other, so at most
-//! one of them covers the start of a search: the owner's own locks do not slow it down.
+//! Entries are in leaves of some dozen, so that a search at a random place of a large tree waits for
+//! few cache lines; the nodes above know the smallest key and a sum of each child. That of an
+//! interval tree, which is ordered by first byte, is the last byte any range in it reaches, the
+//! smallest sequence number, and the owner if there is but one. A search that wants "overlapping,
+//! of another owner, ahead of me" passes by every child that cannot hold one. An owner's own locks
+//! never overlap each other, so at most one of them covers the start of a search: the owner's own
+//! locks do not slow it down.
 
+mod entry;
 mod node;
+
+use std::fmt::Debug;
+use std::slice;
+
+pub(crate) use entry::{LockEntry, OwnEntry, WaiterEntry};
 
 use crate::types::Range;
 use node::Node;
 
-/// Set in the sequence numbers of what stands in no queue.
-const UNQUEUED: u64 = 1 << 63;
-/// Not one owner but several.
-const MIXED: u32 = u32::MAX;
 /// An owner number nobody has, for a search that leaves out nobody.
 pub(crate) const NOBODY: u32 = u32::MAX - 1;
 
-/// A range in a tree, and whose it is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry {
-    first: u64,
-    last: u64,
-    /// Orders what starts at the same byte. Unique within a tree among those.
-    seq: u64,
-    owner: u32,
-    ix: u32,
+/// What a tree is made of.
+pub(crate) trait Entry: Copy + Debug {
+    /// What a node knows of each subtree.
+    type Sum: Sum;
+
+    /// Its place in the tree; no other entry has the same.
+    fn key(&self) -> u128;
+
+    /// The sum of a subtree with nothing in it but this.
+    fn sum(&self) -> Self::Sum;
+}
+
+/// What a node knows of a subtree.
+pub(crate) trait Sum: Copy + Debug + PartialEq {
+    /// The sum of two subtrees together.
+    fn and(self, other: Self) -> Self;
+
+    /// Whether this is still the sum after `gone` left and the rest stayed. May say no where it is.
+    fn stays(self, gone: Self, rest: impl Iterator<Item = Self>) -> bool;
+}
+
+/// An entry of an interval tree. The upper half of its key is its first byte.
+pub(crate) trait Placed: Entry {
+    /// What is found by it.
+    fn ix(&self) -> u32;
+
+    fn first(&self) -> u64;
+
+    /// Whether the query finds it, if it does not start behind the range.
+    fn fits(&self, query: &Query) -> bool;
+
+    /// Whether the query may fit something in a subtree.
+    fn may_fit(sum: &Self::Sum, query: &Query) -> bool;
 }
 
 /// What a search looks for.
@@ -37,43 +65,21 @@ pub(crate) struct Query {
     pub(crate) range: Range,
     /// not of this owner,
     pub(crate) except: u32,
-    /// and with a smaller sequence number than this.
+    /// and, of what stands in a queue, with a smaller sequence number than this.
     pub(crate) before: u64,
 }
 
 /// One tree. With one entry or none, it owns no memory elsewhere: most trees are of that kind.
 #[derive(Debug, Default)]
-pub(crate) enum Tree {
+pub(crate) enum Tree<E: Entry> {
     #[default]
     Empty,
-    One(Entry),
-    Many(Node),
+    One(E),
+    Many(Node<E>),
 }
 
-impl Entry {
-    /// The thing with number `ix`; `seq` must be unique within the tree among equal first bytes.
-    pub(crate) fn new(ix: u32, range: Range, owner: u32, seq: u64) -> Entry {
-        Entry { first: range.first(), last: range.last(), seq, owner, ix }
-    }
-
-    /// As [`Entry::new`] with `ix` for a sequence number, in trees that nobody asks for what is
-    /// before a number: so they need not keep track of the smallest.
-    pub(crate) fn unqueued(ix: u32, range: Range, owner: u32) -> Entry {
-        Entry::new(ix, range, owner, unqueued_seq(ix))
-    }
-
-    fn key(&self) -> (u64, u64) {
-        (self.first, self.seq)
-    }
-}
-
-/// The sequence number of an unqueued entry.
-pub(crate) fn unqueued_seq(ix: u32) -> u64 {
-    UNQUEUED | u64::from(ix)
-}
-
-impl Tree {
-    pub(crate) fn insert(&mut self, entry: Entry) {
+impl<E: Entry> Tree<E> {
+    pub(crate) fn insert(&mut self, entry: E) {
         match self {
             Tree::Empty => *self = Tree::One(entry),
             Tree::One(other) => *self = Tree::Many(Node::of_two(*other, entry)),
@@ -86,13 +92,13 @@ impl Tree {
         }
     }
 
-    /// Takes out what was inserted with this range and sequence number.
-    pub(crate) fn remove(&mut self, range: Range, seq: u64) {
+    /// Takes out what has this key.
+    pub(crate) fn remove(&mut self, key: u128) {
         match self {
             Tree::Empty => debug_assert!(false, "the entry is in this tree"),
             Tree::One(_) => *self = Tree::Empty,
             Tree::Many(root) => {
-                root.remove((range.first(), seq));
+                root.remove(key);
                 root.collapse();
                 if root.is_empty() {
                     *self = Tree::Empty;
@@ -101,57 +107,76 @@ impl Tree {
         }
     }
 
-    /// Moves the end of a range; where it starts, and so its place, stays.
-    pub(crate) fn set_last(&mut self, range: Range, seq: u64, last: u64) {
+    /// Puts one entry in the place of another.
+    pub(crate) fn change(&mut self, from: E, to: E) {
+        if from.key() != to.key() {
+            self.remove(from.key());
+            return self.insert(to);
+        }
         match self {
             Tree::Empty => debug_assert!(false, "the entry is in this tree"),
-            Tree::One(entry) => entry.last = last,
-            Tree::Many(root) => root.set_last((range.first(), seq), last),
+            Tree::One(entry) => *entry = to,
+            Tree::Many(root) => root.replace(to),
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        matches!(self, Tree::Empty)
+    /// All in order, from the last one at or before a key on, or from the first one.
+    pub(crate) fn from(&self, key: u128) -> Iter<'_, E> {
+        let (leaf, behind) = self.leaf_of(key);
+        let after = node::place_of(leaf, key.saturating_add(1));
+        Iter { tree: self, leaf: leaf[after.saturating_sub(1)..].iter(), behind }
     }
 
-    /// The smallest range that holds all.
-    pub(crate) fn hull(&self) -> Option<Range> {
+    /// The entries of the leaf where a key belongs, and the smallest key behind that leaf.
+    fn leaf_of(&self, key: u128) -> (&[E], Option<u128>) {
         match self {
-            Tree::Empty => None,
-            Tree::One(entry) => Range::between(entry.first, entry.last),
-            Tree::Many(root) => root.hull(),
+            Tree::Empty => (&[], None),
+            Tree::One(entry) => (slice::from_ref(entry), None),
+            Tree::Many(root) => root.leaf_of(key),
         }
     }
+}
 
+impl<E: Placed> Tree<E> {
     /// The first entry by position that the query fits and `accept` takes.
-    pub(crate) fn find(&self, query: &Query, accept: &mut impl FnMut(u32) -> bool) -> Option<u32> {
+    pub(crate) fn find(&self, query: &Query, accept: &mut impl FnMut(&E) -> bool) -> Option<u32> {
         match self {
             Tree::Empty => None,
-            Tree::One(entry) => node::find_among(std::slice::from_ref(entry), query, accept),
+            Tree::One(entry) => node::find_among(slice::from_ref(entry), query, accept),
             Tree::Many(root) => root.find(query, accept),
         }
-    }
-
-    /// Everything that overlaps the range, ascending, in a tree where nothing overlaps anything
-    /// else.
-    pub(crate) fn disjoint(&self, range: Range) -> impl Iterator<Item = u32> {
-        let from = match self {
-            Tree::Empty => node::Iter::default(),
-            Tree::One(entry) => node::Iter::of(std::slice::from_ref(entry)),
-            Tree::Many(root) => root.disjoint_from(range.first()),
-        };
-        from.skip_while(move |entry| entry.last < range.first())
-            .take_while(move |entry| entry.first <= range.last())
-            .map(|entry| entry.ix)
     }
 
     /// Calls `visit` for everything that overlaps the range, by position.
     pub(crate) fn each(&self, range: Range, visit: &mut impl FnMut(u32)) {
         let query = Query { range, except: NOBODY, before: u64::MAX };
-        self.find(&query, &mut |ix| {
-            visit(ix);
+        self.find(&query, &mut |entry| {
+            visit(entry.ix());
             false
         });
+    }
+}
+
+/// A walk in order.
+#[derive(Debug)]
+pub(crate) struct Iter<'a, E: Entry> {
+    tree: &'a Tree<E>,
+    leaf: slice::Iter<'a, E>,
+    /// The smallest key behind the leaf.
+    behind: Option<u128>,
+}
+
+impl<'a, E: Entry> Iterator for Iter<'a, E> {
+    type Item = &'a E;
+
+    fn next(&mut self) -> Option<&'a E> {
+        loop {
+            if let Some(entry) = self.leaf.next() {
+                return Some(entry);
+            }
+            let (leaf, behind) = self.tree.leaf_of(self.behind?);
+            (self.leaf, self.behind) = (leaf.iter(), behind);
+        }
     }
 }
 
@@ -160,7 +185,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    impl Tree {
+    impl<E: Entry> Tree<E> {
         fn check(&self) -> usize {
             match self {
                 Tree::Empty => 0,
@@ -180,20 +205,34 @@ mod tests {
         }
     }
 
-    fn scan(live: &[Entry], query: &Query) -> Vec<u32> {
-        let mut expected: Vec<&Entry> = live
-            .iter()
-            .filter(|entry| entry.first <= query.range.last() && entry.last >= query.range.first())
-            .filter(|entry| entry.owner != query.except && entry.seq < query.before)
-            .collect();
-        expected.sort_by_key(|entry| entry.key());
-        expected.iter().map(|entry| entry.ix).collect()
+    /// What a test knows of a waiting request.
+    #[derive(Clone, Copy)]
+    struct Asked {
+        range: Range,
+        owner: u32,
+        seq: u32,
     }
 
-    fn search(tree: &Tree, query: &Query) -> Vec<u32> {
+    impl Asked {
+        fn entry(self) -> WaiterEntry {
+            WaiterEntry::new(self.seq, self.range, self.owner, self.seq.into())
+        }
+    }
+
+    fn scan(live: &[Asked], query: &Query) -> Vec<u32> {
+        let mut expected: Vec<&Asked> = live
+            .iter()
+            .filter(|asked| asked.range.overlaps(query.range) && asked.owner != query.except)
+            .filter(|asked| u64::from(asked.seq) < query.before)
+            .collect();
+        expected.sort_by_key(|asked| (asked.range.first(), asked.seq));
+        expected.iter().map(|asked| asked.seq).collect()
+    }
+
+    fn search<E: Placed>(tree: &Tree<E>, query: &Query) -> Vec<u32> {
         let mut found = Vec::new();
-        tree.find(query, &mut |ix| {
-            found.push(ix);
+        tree.find(query, &mut |entry| {
+            found.push(entry.ix());
             false
         });
         found
@@ -239,23 +278,22 @@ mod tests {
         #[test]
         fn finds_what_a_scan_finds(steps in steps()) {
             let mut tree = Tree::default();
-            let mut live: Vec<Entry> = Vec::new();
+            let mut live: Vec<Asked> = Vec::new();
             for (number, step) in (0u32..).zip(&steps) {
                 let Step { first, length, owner, remove } = *step;
                 if remove && !live.is_empty() {
                     let at = usize::try_from(first * 7).unwrap() % live.len();
-                    let gone = live.swap_remove(at);
-                    tree.remove(Range::between(gone.first, gone.last).unwrap(), gone.seq);
+                    tree.remove(live.swap_remove(at).entry().key());
                 } else {
                     let range = Range::new(first, length).unwrap();
-                    let entry = Entry::new(number, range, owner, u64::from(number));
-                    tree.insert(entry);
-                    live.push(entry);
+                    let asked = Asked { range, owner, seq: number };
+                    tree.insert(asked.entry());
+                    live.push(asked);
                 }
-                if let Some(entry) = live.first_mut() {
-                    let range = Range::between(entry.first, entry.last).unwrap();
-                    entry.last = entry.first + length;
-                    tree.set_last(range, entry.seq, entry.last);
+                if let Some(asked) = live.first_mut() {
+                    let from = asked.entry();
+                    asked.range = Range::new(asked.range.first() + length % 2, length).unwrap();
+                    tree.change(from, asked.entry());
                 }
                 prop_assert_eq!(tree.check(), live.len());
                 let range = Range::new(length * 3, 4).unwrap();
@@ -270,33 +308,36 @@ mod tests {
         }
     }
 
+    /// An owner's `n`-th lock.
+    fn own(n: u64) -> OwnEntry {
+        OwnEntry::new(u32::try_from(n).unwrap(), Range::new(n * 10, 5).unwrap(), 3)
+    }
+
     #[test]
     fn a_tree_filled_in_order_has_full_leaves_and_an_emptied_one_has_none() {
         for ascending in [true, false] {
             let mut tree = Tree::default();
-            let range = |n: u64| Range::new(n * 10, 5).unwrap();
             let order = |n: u64| if ascending { n } else { 9_999 - n };
             for n in 0..10_000 {
-                tree.insert(Entry::new(0, range(order(n)), 1, 0));
+                tree.insert(own(order(n)));
             }
             assert_eq!(tree.check(), 10_000);
             assert!(tree.leaves() <= 10_000 / node::LEAF_MAX + 2, "{}", tree.leaves());
             for n in 0..10_000 {
-                tree.remove(range(n * 7 % 10_000), 0);
+                tree.remove(own(n * 7 % 10_000).key());
             }
-            assert!(tree.is_empty());
+            assert!(matches!(tree, Tree::Empty));
         }
     }
 
     #[test]
     fn what_thins_out_is_joined() {
         let mut tree = Tree::default();
-        let range = |n: u64| Range::new(n * 10, 5).unwrap();
         for n in 0..10_000 {
-            tree.insert(Entry::new(0, range(n), 1, 0));
+            tree.insert(own(n));
         }
         for n in (0..10_000).filter(|n| n % 20 != 0) {
-            tree.remove(range(n), 0);
+            tree.remove(own(n).key());
         }
         assert_eq!(tree.check(), 500);
         assert!(tree.leaves() <= 4 * 500 / node::LEAF_MAX + 1, "{}", tree.leaves());
@@ -310,28 +351,24 @@ mod tests {
         })]
 
         #[test]
-        fn what_is_disjoint_is_found_in_order(
+        fn a_walk_in_order_starts_at_or_before_its_key(
             places in prop::collection::btree_set(0u64..3_000, 0..1_500),
             first in 0u64..31_000,
-            length in 0u64..3_000,
         ) {
             let mut tree = Tree::default();
-            let of_place = |place: u64| Range::new(place * 10 + 2, 1 + place % 8).unwrap();
-            for &place in places.iter().filter(|&place| place % 2 == 0).chain(places.iter().filter(|&place| place % 2 == 1)) {
-                // In an order that is neither that of the places nor its reverse.
-                let place = 3_000 - place;
-                tree.insert(Entry::new(u32::try_from(place).unwrap(), of_place(place), 1, 0));
+            // In an order that is neither that of the places nor its reverse.
+            let (even, odd): (Vec<u64>, Vec<u64>) = places.iter().partition(|&place| place % 2 == 0);
+            for place in even.into_iter().chain(odd) {
+                tree.insert(own(place));
             }
-            let range = Range::new(first, length).unwrap();
-            let mut all: Vec<u64> = places.iter().map(|place| 3_000 - place).collect();
-            all.sort_unstable();
-            let hull = all.first().zip(all.last());
-            let hull = hull.map(|(&first, &last)| of_place(first).hull(of_place(last)));
-            prop_assert_eq!(tree.hull(), hull);
-            let fits = |&&place: &&u64| of_place(place).overlaps(range);
-            let expected: Vec<u64> = all.iter().filter(fits).copied().collect();
-            let found: Vec<u64> = tree.disjoint(range).map(u64::from).collect();
+            let before = places.iter().rfind(|&&place| place * 10 <= first);
+            let expected: Vec<u64> = places.range(before.copied().unwrap_or(0)..).copied().collect();
+            let key = OwnEntry::key_at(3, first);
+            let found: Vec<u64> = tree.from(key).map(|own| own.ix.into()).collect();
             prop_assert_eq!(found, expected);
+            let behind: Vec<u64> = tree.from(OwnEntry::key_at(4, 0)).map(|own| own.ix.into()).collect();
+            let last: Vec<u64> = places.last().copied().into_iter().collect();
+            prop_assert_eq!(behind, last);
         }
     }
 }

@@ -1,87 +1,52 @@
-//! Nodes of an interval tree: how they grow, split, join, and are searched.
+//! Nodes of a B+tree: how they grow, split, join, and are searched.
 
-use std::slice;
-
-use super::{Entry, MIXED, Query, UNQUEUED};
-use crate::types::Range;
+use super::{Entry, Placed, Query, Sum};
 
 /// Entries of a leaf. More of them make insertion slower (half of them move), fewer make the
 /// levels above larger, which then leave the caches.
 pub(super) const LEAF_MAX: usize = 32;
 /// Children of a node that is no leaf. While it is split it has one more.
 const INNER_MAX: usize = 31;
-
-type Key = (u64, u64);
+/// For how many entries a leaf gets memory at a time: most leaves of small trees never fill.
+const LEAF_GROWTH: usize = 4;
 
 /// Neighbours under one parent have, together, more than half of what one may have: a node that
 /// shrinks below that is joined to its neighbour, and then has room before it must split again.
 #[derive(Debug)]
-pub(crate) enum Node {
+pub(crate) enum Node<E: Entry> {
     /// Entries, ascending.
-    Leaf(Vec<Entry>),
+    Leaf(Vec<E>),
     /// Subtrees, ascending, each as deep as the others and none empty.
-    Inner(Vec<Child>),
+    Inner(Vec<Child<E>>),
 }
 
 /// A subtree, and what its parent knows of it.
 #[derive(Debug)]
-pub(crate) struct Child {
+pub(crate) struct Child<E: Entry> {
     /// The smallest key in it.
-    low: Key,
-    sum: Sum,
-    node: Node,
+    low: u128,
+    sum: E::Sum,
+    node: Node<E>,
 }
 
-/// What a search needs to know of a subtree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Sum {
-    max_last: u64,
-    min_seq: u64,
-    sole: u32,
-}
-
-impl Default for Node {
+impl<E: Entry> Default for Node<E> {
     fn default() -> Self {
         Node::Leaf(Vec::new())
     }
 }
 
-impl Sum {
-    /// The sum of a subtree with nothing in it but the entry.
-    fn of(entry: &Entry) -> Sum {
-        let min_seq = if entry.seq < UNQUEUED { entry.seq } else { 0 };
-        Sum { max_last: entry.last, min_seq, sole: entry.owner }
-    }
-
-    fn and(self, other: Sum) -> Sum {
-        Sum {
-            max_last: self.max_last.max(other.max_last),
-            min_seq: self.min_seq.min(other.min_seq),
-            sole: if self.sole == other.sole { self.sole } else { MIXED },
-        }
-    }
-
-    /// Whether the query may fit something below.
-    fn may_fit(&self, query: &Query) -> bool {
-        self.max_last >= query.range.first()
-            && self.sole != query.except
-            && self.min_seq < query.before
-    }
-}
-
-impl Child {
-    fn new(node: Node) -> Child {
+impl<E: Entry> Child<E> {
+    fn new(node: Node<E>) -> Self {
         Child { low: node.low(), sum: node.sum(), node }
     }
 
     /// After `gone` left the subtree, which is not empty.
-    fn forget(&mut self, gone: &Entry) {
-        // Where it made no difference, nothing below need be read, but for another owner.
+    fn forget(&mut self, gone: &E) {
+        // Where it made no difference, little below need be read.
         if self.low == gone.key() {
             self.low = self.node.low();
         }
-        let one_owner = self.sum.sole != MIXED || self.node.is_mixed();
-        if self.sum.max_last == gone.last || self.sum.min_seq == gone.seq || !one_owner {
+        if !self.node.sum_stays(self.sum, gone.sum()) {
             self.sum = self.node.sum();
         }
     }
@@ -97,25 +62,37 @@ fn cut_for(at: usize, len: usize) -> usize {
     }
 }
 
+/// Inserts at `at`, where there is room.
+fn put_entry<E: Entry>(entries: &mut Vec<E>, at: usize, entry: E) {
+    if entries.len() == entries.capacity() {
+        entries.reserve_exact(LEAF_GROWTH);
+    }
+    entries.insert(at, entry);
+}
+
 /// Inserts at `at`; gives what had to be cut off behind, where there was no room.
-fn insert_entry(entries: &mut Vec<Entry>, at: usize, entry: Entry) -> Option<Vec<Entry>> {
+fn insert_entry<E: Entry>(entries: &mut Vec<E>, at: usize, entry: E) -> Option<Vec<E>> {
     if entries.len() < LEAF_MAX {
-        entries.insert(at, entry);
+        put_entry(entries, at, entry);
         return None;
     }
     let cut = cut_for(at, entries.len());
     let mut behind = entries.split_off(cut);
     if at < cut || cut == 0 {
-        entries.insert(at, entry);
+        put_entry(entries, at, entry);
     } else {
-        behind.insert(at - cut, entry);
+        put_entry(&mut behind, at - cut, entry);
     }
     Some(behind)
 }
 
 /// Inserts the right half of the child at `at`, which was split; gives what had to be cut off behind,
 /// where there was no room.
-fn insert_child(children: &mut Vec<Child>, at: usize, right: Node) -> Option<Vec<Child>> {
+fn insert_child<E: Entry>(
+    children: &mut Vec<Child<E>>,
+    at: usize,
+    right: Node<E>,
+) -> Option<Vec<Child<E>>> {
     children[at].sum = children[at].node.sum();
     children.insert(at + 1, Child::new(right));
     // A half that is but one entry goes to its neighbour, where there is room.
@@ -125,29 +102,21 @@ fn insert_child(children: &mut Vec<Child>, at: usize, right: Node) -> Option<Vec
     (children.len() > INNER_MAX).then(|| children.split_off(cut))
 }
 
-impl Node {
-    pub(super) fn of_two(one: Entry, other: Entry) -> Node {
-        let mut entries = vec![one, other];
-        entries.sort_unstable_by_key(Entry::key);
+impl<E: Entry> Node<E> {
+    pub(super) fn of_two(one: E, other: E) -> Self {
+        let mut entries = Vec::with_capacity(LEAF_GROWTH);
+        entries.extend([one, other]);
+        entries.sort_unstable_by_key(E::key);
         Node::Leaf(entries)
     }
 
     /// A node over two that one was split into.
-    pub(super) fn above(left: Node, right: Node) -> Node {
+    pub(super) fn above(left: Node<E>, right: Node<E>) -> Self {
         Node::Inner(vec![Child::new(left), Child::new(right)])
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// The smallest range that holds all that is below.
-    pub(super) fn hull(&self) -> Option<Range> {
-        let mut leftmost = self;
-        while let Node::Inner(children) = leftmost {
-            leftmost = &children[0].node;
-        }
-        Range::between(leftmost.low().0, self.sum().max_last)
     }
 
     fn len(&self) -> usize {
@@ -158,7 +127,7 @@ impl Node {
     }
 
     /// The smallest key below. Not to be asked of an empty leaf.
-    fn low(&self) -> Key {
+    fn low(&self) -> u128 {
         match self {
             Node::Leaf(entries) => entries[0].key(),
             Node::Inner(children) => children[0].low,
@@ -166,30 +135,25 @@ impl Node {
     }
 
     /// Not to be asked of an empty leaf.
-    fn sum(&self) -> Sum {
+    fn sum(&self) -> E::Sum {
         match self {
-            Node::Leaf(entries) => {
-                entries[1..].iter().map(Sum::of).fold(Sum::of(&entries[0]), Sum::and)
-            }
+            Node::Leaf(entries) => entries[1..].iter().map(E::sum).fold(entries[0].sum(), Sum::and),
             Node::Inner(children) => {
                 children[1..].iter().map(|child| child.sum).fold(children[0].sum, Sum::and)
             }
         }
     }
 
-    /// Whether several owners have something below; read no further than needed.
-    fn is_mixed(&self) -> bool {
+    /// Whether `sum` is still right after something left.
+    fn sum_stays(&self, sum: E::Sum, gone: E::Sum) -> bool {
         match self {
-            Node::Leaf(entries) => entries.iter().any(|entry| entry.owner != entries[0].owner),
-            Node::Inner(children) => {
-                let first = children[0].sum.sole;
-                first == MIXED || children.iter().any(|child| child.sum.sole != first)
-            }
+            Node::Leaf(entries) => sum.stays(gone, entries.iter().map(E::sum)),
+            Node::Inner(children) => sum.stays(gone, children.iter().map(|child| child.sum)),
         }
     }
 
     /// Gives the right half, where the node had to be split.
-    pub(super) fn insert(&mut self, entry: Entry) -> Option<Node> {
+    pub(super) fn insert(&mut self, entry: E) -> Option<Node<E>> {
         let key = entry.key();
         let children = match self {
             Node::Leaf(entries) => {
@@ -202,14 +166,14 @@ impl Node {
         let child = &mut children[at];
         child.low = child.low.min(key);
         let Some(right) = child.node.insert(entry) else {
-            child.sum = child.sum.and(Sum::of(&entry));
+            child.sum = child.sum.and(entry.sum());
             return None;
         };
         insert_child(children, at, right).map(Node::Inner)
     }
 
     /// Takes out the entry with the key, which is there.
-    pub(super) fn remove(&mut self, key: Key) -> Entry {
+    pub(super) fn remove(&mut self, key: u128) -> E {
         let children = match self {
             Node::Leaf(entries) => {
                 let at = place_of(entries, key);
@@ -238,109 +202,82 @@ impl Node {
         }
     }
 
-    pub(super) fn set_last(&mut self, key: Key, last: u64) {
+    /// Puts an entry in the place of the one with the same key, which is there.
+    pub(super) fn replace(&mut self, entry: E) {
+        let key = entry.key();
         match self {
             Node::Leaf(entries) => {
-                if let Some(entry) = entries.iter_mut().find(|entry| entry.key() == key) {
-                    entry.last = last;
-                }
+                let at = place_of(entries, key);
+                debug_assert_eq!(entries[at].key(), key, "the entry is in this tree");
+                entries[at] = entry;
             }
             Node::Inner(children) => {
                 let at = child_of(children, key);
                 let child = &mut children[at];
-                child.node.set_last(key, last);
+                child.node.replace(entry);
                 child.sum = child.node.sum();
             }
         }
     }
 
-    /// All from the last one on that starts at or before a byte, or from some before that.
-    pub(super) fn disjoint_from(&self, first: u64) -> Iter<'_> {
-        let mut above = Vec::new();
+    /// The entries of the leaf where a key belongs, and the smallest key behind that leaf.
+    pub(super) fn leaf_of(&self, key: u128) -> (&[E], Option<u128>) {
         let mut node = self;
+        let mut behind = None;
         loop {
             match node {
-                Node::Leaf(entries) => return Iter { leaf: entries.iter(), above },
+                Node::Leaf(entries) => return (entries, behind),
                 Node::Inner(children) => {
-                    let at = child_of(children, (first, u64::MAX));
-                    above.push(children[at + 1..].iter());
+                    let at = child_of(children, key);
+                    behind = children.get(at + 1).map(|child| child.low).or(behind);
                     node = &children[at].node;
                 }
             }
         }
     }
+}
 
-    pub(super) fn find(&self, query: &Query, accept: &mut impl FnMut(u32) -> bool) -> Option<u32> {
+impl<E: Placed> Node<E> {
+    pub(super) fn find(&self, query: &Query, accept: &mut impl FnMut(&E) -> bool) -> Option<u32> {
         match self {
             Node::Leaf(entries) => find_among(entries, query, accept),
-            Node::Inner(children) => children
-                .iter()
-                .take_while(|child| child.low.0 <= query.range.last())
-                .filter(|child| child.sum.may_fit(query))
-                .find_map(|child| child.node.find(query, accept)),
-        }
-    }
-}
-
-/// What a walk in order has before it.
-#[derive(Default)]
-pub(super) struct Iter<'a> {
-    leaf: slice::Iter<'a, Entry>,
-    above: Vec<slice::Iter<'a, Child>>,
-}
-
-impl<'a> Iter<'a> {
-    pub(super) fn of(entries: &'a [Entry]) -> Self {
-        Iter { leaf: entries.iter(), above: Vec::new() }
-    }
-}
-
-impl<'a> Iterator for Iter<'a> {
-    type Item = &'a Entry;
-
-    fn next(&mut self) -> Option<&'a Entry> {
-        loop {
-            if let Some(entry) = self.leaf.next() {
-                return Some(entry);
-            }
-            match self.above.last_mut()?.next() {
-                None => _ = self.above.pop(),
-                Some(Child { node: Node::Leaf(entries), .. }) => self.leaf = entries.iter(),
-                Some(Child { node: Node::Inner(children), .. }) => self.above.push(children.iter()),
+            Node::Inner(children) => {
+                let end = (u128::from(query.range.last()) << 64) | u128::from(u64::MAX);
+                children
+                    .iter()
+                    .take_while(|child| child.low <= end)
+                    .filter(|child| E::may_fit(&child.sum, query))
+                    .find_map(|child| child.node.find(query, accept))
             }
         }
     }
 }
 
 /// The first of the entries that the query fits and `accept` takes.
-pub(super) fn find_among(
-    entries: &[Entry],
+pub(super) fn find_among<E: Placed>(
+    entries: &[E],
     query: &Query,
-    accept: &mut impl FnMut(u32) -> bool,
+    accept: &mut impl FnMut(&E) -> bool,
 ) -> Option<u32> {
-    let (first, last) = (query.range.first(), query.range.last());
-    let fits = |entry: &&Entry| {
-        entry.last >= first && entry.owner != query.except && entry.seq < query.before
-    };
-    let mut before_end = entries.iter().take_while(|entry| entry.first <= last);
-    before_end.find(|entry| fits(entry) && accept(entry.ix)).map(|entry| entry.ix)
+    let last = query.range.last();
+    let mut before_end = entries.iter().take_while(|entry| entry.first() <= last);
+    before_end.find(|entry| entry.fits(query) && accept(entry)).map(E::ix)
 }
 
 /// How many entries are before a key. All are read and none decides what is read next, so that a
 /// leaf out of the caches is fetched at once.
-fn place_of(entries: &[Entry], key: Key) -> usize {
-    let is_before =
-        |entry: &Entry| (entry.first < key.0) | ((entry.first == key.0) & (entry.seq < key.1));
-    entries.iter().map(|entry| usize::from(is_before(entry))).sum()
+pub(super) fn place_of<E: Entry>(entries: &[E], key: u128) -> usize {
+    entries.iter().map(|entry| usize::from(entry.key() < key)).sum()
 }
 
-/// Where a key belongs, or is.
-fn child_of(children: &[Child], key: Key) -> usize {
-    children.partition_point(|child| child.low <= key).saturating_sub(1)
+/// Where a key belongs, or is. As above, all are read.
+fn child_of<E: Entry>(children: &[Child<E>], key: u128) -> usize {
+    let before = children.iter().map(|child| usize::from(child.low <= key)).sum::<usize>();
+    before.saturating_sub(1)
 }
 
 /// Joins a child that shrank with a neighbour, where both are small.
-fn join(children: &mut Vec<Child>, at: usize) {
+fn join<E: Entry>(children: &mut Vec<Child<E>>, at: usize) {
     for left in [at.checked_sub(1), Some(at)].into_iter().flatten() {
         let Some(right) = children.get(left + 1) else {
             continue;
@@ -368,7 +305,7 @@ fn join(children: &mut Vec<Child>, at: usize) {
 }
 
 #[cfg(test)]
-impl Node {
+impl<E: Entry> Node<E> {
     /// Checks whatever holds of every node; gives the number of entries.
     pub(super) fn check(&self) -> usize {
         match self {
@@ -403,7 +340,7 @@ impl Node {
         }
     }
 
-    fn high(&self) -> Key {
+    fn high(&self) -> u128 {
         match self {
             Node::Leaf(entries) => entries[entries.len() - 1].key(),
             Node::Inner(children) => children[children.len() - 1].node.high(),

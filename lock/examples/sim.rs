@@ -62,18 +62,20 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let (mut steps, mut epochs, mut hash) = (0, 0, 0u64);
+    let (mut steps, mut epochs, mut hash, mut met) = (0, 0, 0u64, world::Met::default());
     for seed in options.first..options.first + options.count {
         let Ok(report) = play(seed, options.trace) else {
             return ExitCode::FAILURE;
         };
         steps += report.steps;
         epochs += report.epochs;
+        met += report.met;
         hash = hash.rotate_left(1) ^ report.hash;
     }
     println!(
         "{} seeds, {steps} steps, {epochs} server lives, hash {hash:016x}: all kept",
         options.count
     );
+    println!("{met}");
     ExitCode::SUCCESS
 }

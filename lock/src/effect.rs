@@ -27,12 +27,16 @@ pub enum Effect {
         /// Which grant.
         waiter: WaiterId,
     },
-    /// A waiter's time is over and it is forgotten: its request was not granted and will not be.
-    TimedOut {
+    /// A waiter is forgotten, and not by its owner's doing: it will not get its lock, and where it
+    /// was granted and not acknowledged it has it no more. Clients that send what is blocked again
+    /// need not be told.
+    WaitOver {
         /// Which request.
         waiter: WaiterId,
         /// How to call back: from the latest request.
         context: Arc<[u8]>,
+        /// Why.
+        why: WaitEnd,
     },
     /// A client with a contact is on record from now on: watch it, and notify it after a restart.
     Monitor {
@@ -68,6 +72,18 @@ pub struct Grant {
     pub mode: Mode,
     /// How to call back: from the latest request.
     pub context: Arc<[u8]>,
+}
+
+/// Why a wait ended without the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitEnd {
+    /// Its time was over: [`Wait::timeout_ms`](crate::Wait).
+    TimedOut,
+    /// When its turn came, a limit stood against it.
+    Limit,
+    /// All that its client had was released ([`Input::FreeAll`](crate::Input::FreeAll)), or the
+    /// client stayed away for too long.
+    Released,
 }
 
 /// The answer to a request. Refusals carry their facts; [`Outcome::error`] gives them as an error.

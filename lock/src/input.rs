@@ -282,7 +282,7 @@ pub struct Wait {
     /// 0 = never.
     pub expires_ms: u64,
     /// How long the request waits at most, in milliseconds from its first arrival; 0 = for ever.
-    /// When it is over the waiter is forgotten and [`Effect::TimedOut`](crate::Effect::TimedOut)
+    /// When it is over the waiter is forgotten and [`Effect::WaitOver`](crate::Effect::WaitOver)
     /// says so. For protocols whose clients do not re-send: [`Wait::TIMEOUT_MS_DEFAULT`].
     pub timeout_ms: u64,
     /// Refuse with `Deadlock` rather than wait in a cycle. flock(2) callers do not expect that.

@@ -12,7 +12,7 @@
 //! 4. Send each [`Effect::Grant`] until it is answered ([`Input::GrantOutcome`]) or over.
 //!
 //! A driver whose protocol has connections says [`Input::Register`] and [`Input::Disconnected`], and
-//! tells its clients of [`Effect::TimedOut`] where it let them wait with a time limit.
+//! tells clients that do not send a blocked request again of [`Effect::WaitOver`].
 //!
 //! A request goes `core/requests.rs` -> `table/` (is anything in the way?) -> `core/requests.rs`
 //! (place or enqueue) -> `table/place.rs` (replace, cut, merge) -> `core/grants.rs` (whose turn has
@@ -32,7 +32,9 @@ pub mod types;
 
 pub use crate::config::{Config, Limits};
 pub use crate::core::{ClientView, Core, Counters, GraceView, WaitTimes};
-pub use crate::effect::{Conflict, Effect, GraceEnd, GraceEvent, Grant, Outcome, ShareConflict};
+pub use crate::effect::{
+    Conflict, Effect, GraceEnd, GraceEvent, Grant, Outcome, ShareConflict, WaitEnd,
+};
 pub use crate::error::{Limit, LockError};
 pub use crate::input::{GrantAck, Input, LockRequest, ShareRequest, UpgradeRequest, Wait};
 pub use crate::record::{

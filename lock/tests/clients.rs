@@ -6,7 +6,9 @@ mod common;
 
 use std::sync::Arc;
 
-use cleat_lock::{Access, Config, Effect, Input, Limit, Limits, Outcome, Range, Wait, WaitTimes};
+use cleat_lock::{
+    Access, Config, Effect, Input, Limit, Limits, Outcome, Range, Wait, WaitEnd, WaitTimes,
+};
 use common::{Ask, Desk, S, X, ask, bytes, grant_to};
 
 const TTL_MS: u64 = 30_000;
@@ -204,7 +206,7 @@ fn a_wait_that_is_over_is_told() {
     assert!(desk.tick_at(60_999).is_empty());
     let effects = desk.tick_at(61_000);
     let context = Arc::from(&b"callback"[..]);
-    assert!(effects.contains(&Effect::TimedOut { waiter, context }));
+    assert!(effects.contains(&Effect::WaitOver { waiter, context, why: WaitEnd::TimedOut }));
     grant_to(&effects, "c");
     assert_eq!(desk.queue(), "");
     let counters = desk.core.counters();
@@ -222,7 +224,10 @@ fn a_timeout_survives_a_restart_and_ends_with_the_grant() {
     let waiter = grant_to(&desk.unlock("a", Range::ALL), "b");
     assert_eq!(desk.core.next_deadline(), Some(10_000));
     let effects = desk.tick_at(20_000);
-    assert!(matches!(&effects[..], [Effect::TimedOut { .. }]), "{effects:?}");
+    assert!(
+        matches!(&effects[..], [Effect::WaitOver { why: WaitEnd::TimedOut, .. }]),
+        "{effects:?}"
+    );
     desk.accept(waiter);
     assert_eq!(desk.held(), "b 0-9 X");
 }
@@ -239,6 +244,38 @@ fn silence_and_timeout_end_a_wait_whichever_comes_first() {
     assert_eq!(desk.tick_at(6_000).len(), 1);
     let counters = desk.core.counters();
     assert_eq!((counters.timed_out, counters.expired, counters.waiting), (1, 1, 0));
+}
+
+#[test]
+fn who_cannot_be_served_for_a_limit_is_told_that_the_wait_is_over() {
+    let limits = Limits { locks_per_client: 1, ..Limits::default() };
+    let mut desk = Desk::with(Config { limits, ..Config::default() });
+    desk.lock("a/1", bytes(0, 9), X);
+    desk.lock_wait("b/1", bytes(0, 9), X);
+    desk.lock("b/1", bytes(20, 29), X);
+    desk.lock_wait("c/1", bytes(0, 9), X);
+    let effects = desk.unlock("a/1", Range::ALL);
+    assert!(matches!(effects[0], Effect::WaitOver { why: WaitEnd::Limit, .. }), "{effects:?}");
+    grant_to(&effects, "c/1");
+}
+
+#[test]
+fn who_is_cleared_is_told_that_its_waits_and_its_unacknowledged_grants_are_over() {
+    let mut desk = Desk::new();
+    desk.lock("a/1", bytes(0, 19), X);
+    desk.lock_wait("b/1", bytes(0, 9), X);
+    desk.lock_wait("b/2", bytes(10, 19), X);
+    let granted = grant_to(&desk.unlock("a/1", bytes(0, 9)), "b/1");
+    let waiting = desk.core.waiters().last().unwrap().waiter;
+    let client_id = Arc::from("b");
+    let (_, effects) = desk.call(|token| Input::FreeAll { token, client_id });
+    let over = |waiter| {
+        let context = Arc::from(&b"callback"[..]);
+        Effect::WaitOver { waiter, context, why: WaitEnd::Released }
+    };
+    let expected = [Effect::GrantOver { waiter: granted }, over(granted), over(waiting)];
+    assert_eq!(effects, expected);
+    assert_eq!(desk.held(), "a/1 10-19 X");
 }
 
 #[test]

@@ -281,7 +281,7 @@ impl Model {
         self.each(target, |cell| {
             let piece = cell.piece();
             all_held &= piece.is_some();
-            all_exclusive &= piece.is_some_and(|((mode, _), grant)| mode == X && grant.is_none());
+            all_exclusive &= cell.layer.is_none() && piece.is_some_and(|((mode, _), _)| mode == X);
         });
         match (all_held, all_exclusive) {
             (_, true) => "granted",

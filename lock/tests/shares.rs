@@ -208,17 +208,35 @@ fn giving_up_counts_like_a_reclaim() {
 
 #[test]
 fn a_reclaim_of_more_or_of_something_else_is_admitted_where_nothing_is_in_its_way() {
-    let (mut desk, _) = after_restart(false);
+    let (mut desk, _) = after_restart(true);
     let again = |desk: &mut Desk, who, what| desk.share_full(who, "f", what, reclaiming()).0;
     assert_eq!(sharer(&again(&mut desk, "b/1", (Write, None))), "a/1");
     assert_eq!(sharer(&again(&mut desk, "c/1", (Write, None))), "a/1");
     assert_eq!(again(&mut desk, "c/1", (Read, None)), Outcome::Granted);
-    // Less than what is on record takes its place.
+    // Who reclaims less than an exact record has asked before it got more.
     assert_eq!(again(&mut desk, "a/1", (Read, None)), Outcome::Granted);
-    assert_eq!(desk.shared(), "a/1 Read/None, b/1 Read/None, c/1 Read/None");
+    assert_eq!(desk.shared(), "a/1 Both/Write, b/1 Read/None, c/1 Read/None");
     desk.now_ms += GRACE_MS;
     assert_eq!(closed(&desk.step(Input::Tick)), Some((GraceEnd::Deadline, 1, 1)));
-    assert_eq!(desk.shared(), "a/1 Read/None, c/1 Read/None");
+    assert_eq!(desk.shared(), "a/1 Both/Write, c/1 Read/None");
+}
+
+#[test]
+fn over_advice_the_first_to_reclaim_is_believed() {
+    let (mut desk, _) = after_restart(false);
+    let again = |desk: &mut Desk, who, what| desk.share_full(who, "f", what, reclaiming()).0;
+    // What a has on record it may have given up, and b may have got more since.
+    assert_eq!(again(&mut desk, "b/1", (Write, None)), Outcome::Granted);
+    assert_eq!(desk.shared(), "b/1 Write/None");
+    assert_eq!(sharer(&again(&mut desk, "a/1", (Both, Write))), "b/1");
+    assert_eq!(again(&mut desk, "a/1", (Both, None)), Outcome::Granted);
+    // Less than what is on record takes its place.
+    let (mut desk, _) = after_restart(false);
+    assert_eq!(again(&mut desk, "a/1", (Read, None)), Outcome::Granted);
+    assert_eq!(desk.shared(), "a/1 Read/None, b/1 Read/None");
+    desk.now_ms += GRACE_MS;
+    assert_eq!(closed(&desk.step(Input::Tick)), Some((GraceEnd::Deadline, 1, 1)));
+    assert_eq!(desk.shared(), "a/1 Read/None");
 }
 
 #[test]

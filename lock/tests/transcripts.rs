@@ -352,7 +352,9 @@ fn tell(who: &str, effect: &Effect) -> String {
             format!("tell {owner}: granted {on} {} {}", range(grant.range), mode(grant.mode))
         }
         Effect::GrantOver { .. } => "tell no more: that grant is over".to_owned(),
-        Effect::TimedOut { .. } => "tell: that wait is over, without the lock".to_owned(),
+        Effect::WaitOver { why, .. } => {
+            format!("tell: that wait is over, without the lock: {why:?}")
+        }
         Effect::Monitor { client_id } => format!("monitor {client_id}"),
         Effect::Unmonitor { client_id } => format!("monitor {client_id} no more"),
         Effect::Lapsed { client_id } => format!("client {client_id} has lapsed"),

@@ -66,6 +66,20 @@ fn a_waiting_upgrade_keeps_the_shared_lock() {
 }
 
 #[test]
+fn an_upgrade_under_a_grant_of_less_outlives_its_acknowledgement() {
+    let mut desk = Desk::new();
+    desk.lock("a", bytes(0, 4), X);
+    desk.lock("b", bytes(5, 9), X);
+    desk.lock_wait("a", bytes(0, 9), S);
+    // a hears of it, and wants its bytes exclusive again before its answer arrives.
+    let waiter = grant_to(&desk.unlock("b", Range::ALL), "a");
+    assert_eq!(desk.held(), "a 0-4 X, a 5-9 S");
+    assert_eq!(desk.upgrade("a", bytes(2, 4)), Outcome::Granted);
+    desk.accept(waiter);
+    assert_eq!(desk.held(), "a 0-1 S, a 2-4 X, a 5-9 S");
+}
+
+#[test]
 fn a_refused_upgrade_grant_leaves_the_shared_lock() {
     let mut desk = Desk::new();
     desk.lock("a", bytes(0, 9), S);

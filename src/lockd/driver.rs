@@ -327,7 +327,8 @@ impl Driver {
                 let _ = self.events.send(Event::GrantOver(waiter));
             }
             Effect::Grace(event) => log_grace(event, self.clock.now_ms()),
-            Effect::TimedOut { waiter, .. } => debug!(?waiter, "a waiter's time is over"),
+            // Clients of NLM send what is blocked again.
+            Effect::WaitOver { waiter, why, .. } => debug!(?waiter, ?why, "a wait is over"),
             Effect::Lapsed { client_id } => {
                 info!(client = %client_id, "client did not come back: all it had is released");
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Core;
-use crate::effect::{Effect, Outcome};
+use crate::effect::{Effect, Outcome, WaitEnd};
 use crate::record::{ClientRecord, Record, RecordKey, RecordOp};
 use crate::table::{Attrs, Ids, Put, Standing, Waiter};
 use crate::types::WaiterId;
@@ -116,17 +116,23 @@ impl Core {
     }
 
     fn release_waiter(&mut self, ix: u32, keep: Option<u32>, fx: &mut Vec<Effect>) {
-        let &Waiter { incarnation, ref granted, .. } = self.table.queue.get(ix);
+        let &Waiter { incarnation, ref granted, ref context, .. } = self.table.queue.get(ix);
         let granted = granted.is_some();
-        let Some(keep) = keep.filter(|&keep| keep == incarnation) else {
-            if keep.is_some() && granted {
+        let Some(keep) = keep else {
+            // The client may be there, and not know even of a grant.
+            let (waiter, context) = (WaiterId(self.table.queue.seq(ix)), Arc::clone(context));
+            self.abandon(ix, fx);
+            return fx.push(Effect::WaitOver { waiter, context, why: WaitEnd::Released });
+        };
+        if keep != incarnation {
+            if granted {
                 // Under it may lie what the owner of the same name took since it restarted.
                 let waiter = WaiterId(self.table.queue.seq(ix));
                 fx.push(Effect::GrantOver { waiter });
                 return self.roll_back(ix, fx);
             }
             return self.abandon(ix, fx);
-        };
+        }
         self.forget_undo_of_the_dead(ix, keep, fx);
     }
 

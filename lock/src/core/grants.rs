@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Core;
-use crate::effect::Effect;
+use crate::effect::{Effect, WaitEnd};
 use crate::record::{Granted, Undo};
 use crate::table::{Attrs, Ids, Put, Standing, Waiter};
 use crate::types::{Mode, Range, WaiterId};
@@ -67,9 +67,8 @@ impl Core {
             .collect();
         let gain = plans.iter().map(|plan| plan.gain).sum();
         if self.too_many_locks(owner, file, gain).is_some() {
-            // Nobody may be kept behind a request that cannot be served. Its client learns why
-            // when it sends the request again.
-            self.table.remove_waiter(ix, fx);
+            // Nobody may be kept behind a request that cannot be served.
+            self.end_wait(ix, WaitEnd::Limit, fx);
             self.counters.refused_limit += 1;
             return;
         }
@@ -167,15 +166,22 @@ impl Core {
     /// Forgets waiters whose clients stopped re-sending, and tells those whose time is over.
     pub(super) fn expire_waiters(&mut self, fx: &mut Vec<Effect>) {
         while let Some(ix) = self.table.queue.expired(self.now_ms) {
-            let waiter = WaiterId(self.table.queue.seq(ix));
-            let Waiter { deadline_ms, context, .. } = self.table.remove_waiter(ix, fx);
+            let deadline_ms = self.table.queue.get(ix).deadline_ms;
             if deadline_ms == 0 || deadline_ms > self.now_ms {
+                self.table.remove_waiter(ix, fx);
                 self.counters.expired += 1;
-                continue;
+            } else {
+                self.end_wait(ix, WaitEnd::TimedOut, fx);
+                self.counters.timed_out += 1;
             }
-            self.counters.timed_out += 1;
-            fx.push(Effect::TimedOut { waiter, context });
         }
+    }
+
+    /// Forgets a waiter whose client may be there and does not know.
+    fn end_wait(&mut self, ix: u32, why: WaitEnd, fx: &mut Vec<Effect>) {
+        let waiter = WaiterId(self.table.queue.seq(ix));
+        let Waiter { context, .. } = self.table.remove_waiter(ix, fx);
+        fx.push(Effect::WaitOver { waiter, context, why });
     }
 }
 

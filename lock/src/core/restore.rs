@@ -94,7 +94,7 @@ impl Core {
         let reservation = Reservation { access, deny };
         let shares = &self.table.shares;
         if shares.get(owner, file).is_some()
-            || shares.in_the_way(Some(owner), file, reservation).is_some()
+            || shares.in_the_way(Some(owner), file, reservation).next().is_some()
         {
             return self.reject(Record::Share(record));
         }

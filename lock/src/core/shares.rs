@@ -9,7 +9,9 @@ use crate::types::{FileId, Owner, Reservation};
 
 impl Core {
     /// Reserves. What the owner reserved before counts for nothing against the new reservation and
-    /// is replaced by it; where another owner's is in the way the old one stays.
+    /// is replaced by it; where another owner's is in the way the old one stays. As with locks, what
+    /// others have on record and did not reclaim is not in the way of a reclaim where the records
+    /// are advice: it may have been given up since.
     pub(super) fn share(&mut self, request: &ShareRequest, fx: &mut Vec<Effect>) -> Outcome {
         let owner = self.table.names.owner(&request.owner);
         let file = self.table.names.file(&request.file);
@@ -27,12 +29,26 @@ impl Core {
             None if request.reclaim => return Outcome::ReclaimRefused,
             _ => {}
         }
-        let other =
-            file.and_then(|file| Some((file, self.table.shares.in_the_way(owner, file, wanted)?)));
-        if let Some((file, other)) = other {
+        let Some(file) = file else {
+            return self.place_share(request, wanted, fx);
+        };
+        let shares = &self.table.shares;
+        let doubtful = |other: &u32| {
+            self.records_are_advice()
+                && shares.get(*other, file).is_some_and(|share| share.unreclaimed)
+        };
+        let (advice, firm): (Vec<u32>, Vec<u32>) =
+            shares.in_the_way(owner, file, wanted).partition(doubtful);
+        if let Some(&other) = firm.first() {
             return self.share_conflict(other, file);
         }
-        self.place_share(request, wanted, fx)
+        let outcome = self.place_share(request, wanted, fx);
+        if outcome == Outcome::Granted {
+            for other in advice {
+                self.table.release_share(other, file, fx);
+            }
+        }
+        outcome
     }
 
     /// Whether a request asks for what its owner has already: sent again, or a reclaim, or in an
@@ -56,8 +72,13 @@ impl Core {
     ) -> Outcome {
         self.register(owner, request.incarnation, &request.contact, fx);
         let reclaimed = request.reclaim || held.unreclaimed;
+        let wanted = Reservation { access: request.access, deny: request.deny };
+        // As with locks: where the records are all there is, one that reclaims less asked before it
+        // got more.
+        let same_life = held.incarnation == request.incarnation;
+        let keep = request.reclaim && same_life && !self.records_are_advice();
         let share = Share {
-            reservation: Reservation { access: request.access, deny: request.deny },
+            reservation: if keep { held.reservation } else { wanted },
             incarnation: request.incarnation,
             reclaim: held.reclaim || reclaimed,
             unreclaimed: false,

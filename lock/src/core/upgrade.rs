@@ -18,7 +18,11 @@ impl Core {
             self.see(owner);
             let mut pieces = self.table.locks.own_in(owner, file, range);
             let settled = |ix| self.table.locks.get(ix).attrs.standing == Standing::Settled;
-            if pieces.all(settled) && self.table.holds(owner, file, range, Mode::Exclusive) {
+            // Under a grant of less it says that the owner wants to keep this, which a lock sees to.
+            if pieces.all(settled)
+                && self.table.holds(owner, file, range, Mode::Exclusive)
+                && self.table.grants_in(owner, file, range).is_empty()
+            {
                 return Outcome::Granted;
             }
         }

@@ -58,21 +58,21 @@ impl Shares {
         self.by_kind.range((file, 0, 0)..=(file, u8::MAX, u32::MAX)).map(|&(_, _, owner)| owner)
     }
 
-    /// Another owner whose reservation of the file excludes this one.
+    /// The other owners whose reservations of the file exclude this one.
     pub(crate) fn in_the_way(
         &self,
         owner: Option<u32>,
         file: u32,
         wanted: Reservation,
-    ) -> Option<u32> {
+    ) -> impl Iterator<Item = u32> {
         let kinds = Access::ALL
             .into_iter()
             .flat_map(|access| Access::ALL.map(|deny| Reservation { access, deny }));
-        kinds.filter(|other| other.conflicts(wanted)).find_map(|other| {
+        let there = kinds.filter(move |other| other.conflicts(wanted)).flat_map(move |other| {
             let kind = kind(other);
-            let mut there = self.by_kind.range((file, kind, 0)..=(file, kind, u32::MAX));
-            there.find(|&&(_, _, other)| Some(other) != owner).map(|&(_, _, other)| other)
-        })
+            self.by_kind.range((file, kind, 0)..=(file, kind, u32::MAX))
+        });
+        there.map(|&(_, _, other)| other).filter(move |&other| Some(other) != owner)
     }
 
     fn insert(&mut self, owner: u32, file: u32, share: Share) {

@@ -6,8 +6,13 @@ mod world;
 
 #[test]
 fn no_seed_breaks_a_promise() {
+    let mut met = world::Met::default();
     for seed in 0..300 {
-        if let Err(failure) = world::run(seed, false) {
+        let played = world::run(seed, false);
+        if let Ok(report) = &played {
+            met += report.met;
+        }
+        if let Err(failure) = played {
             let traced = world::run(seed, true).map_or_else(|failure| failure.trace, |_| vec![]);
             traced.iter().skip(traced.len().saturating_sub(20)).for_each(|line| println!("{line}"));
             let world::Failure { seed, at_ms, what, .. } = failure;
@@ -16,6 +21,7 @@ fn no_seed_breaks_a_promise() {
             );
         }
     }
+    assert!(met.never().is_empty(), "never met: {:?}", met.never());
 }
 
 #[test]

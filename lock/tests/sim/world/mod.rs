@@ -5,22 +5,34 @@
 //! request of the same process did (TCP, or a duplicate request cache), and nothing of a host's
 //! former life arrives after something of its next. And a GRANTED call is not repeated by the
 //! network, only by the server, which counts its attempts.
+//!
+//! Hosts speak NLM, or a protocol with connections as SMB and NFSv4 are: those register, wait with
+//! time limits and ask only once, are disconnected, and come back in time or not. Their sessions
+//! answer a copy of a request from memory.
 
-pub mod check;
-pub mod client;
-pub mod rng;
-pub mod server;
-pub mod types;
+mod answers;
+mod calls;
+mod check;
+mod host;
+mod met;
+mod process;
+mod requests;
+mod rng;
+mod server;
+mod table;
+mod types;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use cleat_lock::WaiterId;
 use cleat_lock::store::MemoryStore;
+use cleat_lock::{FileId, Limits};
 
-use client::{Host, Kind};
+use host::{Host, Kind};
+pub use met::Met;
 use rng::Rng;
 use server::Server;
-use types::{Event, Inbound, Lane, Message, Request};
+use types::{Event, FILES, Inbound, Lane, Message, Names, Protocol, Request};
 
 /// How long a run is loud, and how long it may take to come to rest.
 const LOUD_MS: u64 = 400_000;
@@ -42,6 +54,7 @@ pub struct Report {
     pub hash: u64,
     pub steps: u64,
     pub epochs: u64,
+    pub met: Met,
 }
 
 /// Everything there is.
@@ -52,6 +65,9 @@ pub struct World {
     queue: BTreeMap<(u64, u64), Event>,
     next: u64,
     pub hosts: Vec<Host>,
+    pub names: Vec<Names>,
+    pub files_known: [FileId; FILES],
+    pub contact: Arc<[u8]>,
     pub server: Option<Server>,
     pub store: MemoryStore,
     pub epoch: u64,
@@ -65,11 +81,17 @@ pub struct World {
     pub episodes: u64,
     /// The step in which the latest grace window closed.
     pub closed: u64,
-    pub granted_before: BTreeSet<WaiterId>,
+    /// The host whose request is being served.
+    pub acting: Option<usize>,
+    /// Something changed that the clients' beliefs are to be judged by.
+    pub touched: bool,
+    pub met: Met,
     pub hash: u64,
     pub quiet: bool,
     pub files: usize,
     pub power: bool,
+    pub limits: Limits,
+    pub ttl_ms: u64,
     pub grace_ms: u64,
     pub think_ms_max: u64,
     pub server_life_ms_max: u64,
@@ -94,8 +116,12 @@ pub fn run_to(seed: u64, tracing: bool) -> Result<(Report, Vec<String>), Failure
     match world.failure.take() {
         Some(what) => Err(Failure { seed, at_ms: world.now_ms, what, trace: world.lines }),
         None => {
-            let report =
-                Report { hash: world.hash ^ world.rng.0, steps: world.steps, epochs: world.epoch };
+            let report = Report {
+                hash: world.hash ^ world.rng.0,
+                steps: world.steps,
+                epochs: world.epoch,
+                met: world.met,
+            };
             Ok((report, world.lines))
         }
     }
@@ -104,19 +130,18 @@ pub fn run_to(seed: u64, tracing: bool) -> Result<(Report, Vec<String>), Failure
 impl World {
     fn new(seed: u64, tracing: bool) -> World {
         let mut rng = Rng(seed.wrapping_mul(0xd134_2543_de82_ef95) ^ 0x5151);
-        let hosts = 2 + rng.index(3);
-        let mut kinds = || {
-            let count = 1 + rng.index(3);
-            let kind = |whole: bool| if whole { Kind::Whole } else { Kind::Ranges };
-            (0..count).map(|_| kind(rng.chance(250))).collect::<Vec<_>>()
-        };
-        let hosts = (0..hosts).map(|_| Host::new(&kinds())).collect();
+        let hosts: Vec<Host> = (0..2 + rng.index(3)).map(|_| new_host(&mut rng)).collect();
+        let names = hosts.iter().enumerate();
+        let names = names.map(|(at, it)| Names::new(at, it.protocol, it.processes.len()));
         let pick = |rng: &mut Rng, choices: &[u64]| choices[rng.index(choices.len())];
         World {
             now_ms: 1_000_000,
             queue: BTreeMap::new(),
             next: 0,
+            names: names.collect(),
             hosts,
+            files_known: std::array::from_fn(server::file_id),
+            contact: Arc::from(&b"statd"[..]),
             server: None,
             store: MemoryStore::new(),
             epoch: 0,
@@ -127,11 +152,15 @@ impl World {
             tokens: 0,
             episodes: 0,
             closed: 0,
-            granted_before: BTreeSet::new(),
+            acting: None,
+            touched: false,
+            met: Met::default(),
             hash: 0,
             quiet: false,
-            files: 1 + rng.index(types::FILES),
+            files: 1 + rng.index(FILES),
             power: rng.chance(200),
+            limits: if rng.chance(250) { small_limits(&mut rng) } else { Limits::default() },
+            ttl_ms: pick(&mut rng, &[0, 5_000, 30_000, 120_000]),
             grace_ms: pick(&mut rng, &[45_000, 90_000]),
             think_ms_max: pick(&mut rng, &[200, 2_000, 20_000]),
             server_life_ms_max: pick(&mut rng, &[20_000, 100_000, 300_000]),
@@ -149,19 +178,7 @@ impl World {
     fn play(&mut self) {
         self.start_server();
         for host in 0..self.hosts.len() {
-            for process in 0..self.hosts[host].processes.len() {
-                self.after(0, Event::Think { host, life: 1, process });
-            }
-            for at_ms in [LOUD_MS / 4, LOUD_MS / 2] {
-                if self.rng.chance(300) {
-                    let after_ms = self.rng.between(1, at_ms);
-                    self.after(after_ms, Event::HostDown { host });
-                }
-            }
-            if self.rng.chance(50) {
-                let after_ms = self.rng.between(1, LOUD_MS);
-                self.after(after_ms, Event::ClearHost { host });
-            }
+            self.plan(host);
         }
         self.after(LOUD_MS, Event::Quiet);
         let end_ms = self.now_ms + LOUD_MS + REST_MS;
@@ -171,12 +188,40 @@ impl World {
                 break;
             }
             self.handle(event);
-            self.check_clients();
+            if std::mem::take(&mut self.touched) {
+                self.check_clients();
+            }
             if self.failure.is_some() {
                 return;
             }
         }
         self.check_end();
+        if let Some(server) = &self.server {
+            self.met.add(&server.core.counters());
+        }
+    }
+
+    /// What will befall a host.
+    fn plan(&mut self, host: usize) {
+        for process in 0..self.hosts[host].processes.len() {
+            self.after(0, Event::Think { host, life: 1, process });
+        }
+        for at_ms in [LOUD_MS / 4, LOUD_MS / 2] {
+            self.perhaps(300, at_ms, Event::HostDown { host });
+        }
+        self.perhaps(100, LOUD_MS, Event::ClearHost { host });
+        self.perhaps(300, LOUD_MS, Event::ForgetHost { host });
+        if self.hosts[host].protocol.is_connected() {
+            self.register(host);
+            self.perhaps(700, LOUD_MS / 2, Event::Away { host });
+        }
+    }
+
+    fn perhaps(&mut self, per_mille: u64, within_ms: u64, event: Event) {
+        if self.rng.chance(per_mille) {
+            let after_ms = self.rng.between(1, within_ms);
+            self.after(after_ms, event);
+        }
     }
 
     fn handle(&mut self, event: Event) {
@@ -185,7 +230,7 @@ impl World {
             self.lines.push(format!("{now:>9} {event:?}"));
         }
         match event {
-            Event::Deliver(message) => self.deliver(message),
+            Event::Deliver(message) => self.deliver(*message),
             Event::Think { host, life, process } => self.think(host, life, process),
             Event::Again { host, life, lane, xid } => self.again(host, life, lane, xid),
             Event::Poll { host, life, process, job } => self.poll(host, life, process, job),
@@ -194,6 +239,9 @@ impl World {
             }
             Event::HostDown { host } => self.host_down(host),
             Event::HostUp { host } => self.host_up(host),
+            Event::Away { host } => self.go_away(host),
+            Event::Unplugged { host } => self.tell_server(Inbound::Disconnected(host)),
+            Event::Back { host } => self.come_back(host),
             Event::ServerStart => self.start_server(),
             Event::ServerKill { epoch: of } if of == epoch && !self.quiet => {
                 self.kill_server("at some time");
@@ -206,6 +254,7 @@ impl World {
             Event::NotifyAgain { epoch: of, host } if of == epoch => self.notify_again(host),
             Event::EndGrace => self.tell_server(Inbound::EndGrace),
             Event::ClearHost { host } => self.tell_server(Inbound::ClearHost(host)),
+            Event::ForgetHost { host } => self.tell_server(Inbound::ForgetHost(host)),
             Event::Quiet => {
                 self.quiet = true;
                 for host in 0..self.hosts.len() {
@@ -224,15 +273,17 @@ impl World {
     /// Hands a message to the network.
     pub fn post(&mut self, message: Message) {
         if self.quiet {
-            return self.after(1, Event::Deliver(message));
+            return self.after(1, Event::Deliver(Box::new(message)));
         }
-        let once = matches!(message, Message::Callback(_) | Message::CallbackAnswer(..));
+        // The end of a wait is said once, on a connection that either stands or is known to be gone.
+        let sure = matches!(message, Message::WaitOver { .. });
+        let once = sure || matches!(message, Message::Callback(_) | Message::CallbackAnswer(..));
         let copies = if once || !self.rng.chance(self.repeat_per_mille) { 1 } else { 2 };
         for _ in 0..copies {
-            if !self.rng.chance(self.drop_per_mille) {
+            if sure || !self.rng.chance(self.drop_per_mille) {
                 let slow = self.rng.chance(100);
                 let delay_ms = self.rng.between(0, if slow { 3_000 } else { 50 });
-                self.after(delay_ms, Event::Deliver(message.clone()));
+                self.after(delay_ms, Event::Deliver(Box::new(message.clone())));
             }
         }
     }
@@ -247,6 +298,7 @@ impl World {
             Message::Reply(reply) => self.replied(&reply),
             Message::Callback(call) => self.called_back(call),
             Message::CallbackAnswer(call, stat) => self.callback_answered(call, stat),
+            Message::WaitOver { host, episode, epoch } => self.wait_over(host, episode, epoch),
             Message::ServerRestarted { host, epoch } => self.server_restarted(host, epoch),
             Message::Heard { host, epoch } => self.heard(host, epoch),
         }
@@ -277,5 +329,36 @@ impl World {
         if self.failure.is_none() {
             self.failure = Some(what());
         }
+    }
+}
+
+fn new_host(rng: &mut Rng) -> Host {
+    let protocol = match rng.below(10) {
+        0..=4 => Protocol::Nlm,
+        5..=7 => Protocol::Smb,
+        _ => Protocol::Nfs4,
+    };
+    let mut kind = |_| match rng.below(100) {
+        0..=49 => Kind::Ranges,
+        50..=69 => Kind::Whole,
+        _ => Kind::Opens,
+    };
+    let kinds: Vec<Kind> = (0..3).map(&mut kind).collect();
+    Host::new(protocol, &kinds[..1 + rng.index(3)])
+}
+
+/// So few of everything that requests are refused for it.
+fn small_limits(rng: &mut Rng) -> Limits {
+    Limits {
+        locks_per_file: rng.between(2, 12),
+        locks_per_client: rng.between(2, 12),
+        locks_total: rng.between(4, 20),
+        waiters_per_file: rng.between(1, 4),
+        waiters_per_client: rng.between(1, 4),
+        shares_per_file: rng.between(1, 3),
+        shares_per_client: rng.between(1, 3),
+        shares_total: rng.between(1, 5),
+        clients: rng.between(2, 5),
+        ..Limits::default()
     }
 }

@@ -1,12 +1,60 @@
 //! What travels between clients and server, and what is due when.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use cleat_lock::{GrantAck, Mode, Outcome, Range, WaiterId};
+use cleat_lock::{Access, GrantAck, Mode, Outcome, Owner, Range, WaiterId};
 
 /// Bytes 0 to 9; the last cell stands for everything from byte 9 on.
 pub const CELLS: usize = 10;
 pub const FILES: usize = 3;
+
+/// What a host speaks. To the core they are all the same; their clients behave differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// No connection; a blocked request is sent again and again.
+    Nlm,
+    /// A connection; a blocked request is sent once, with a time limit.
+    Smb,
+    Nfs4,
+}
+
+impl Protocol {
+    /// Whether the server sees its clients come and go.
+    pub fn is_connected(self) -> bool {
+        self != Protocol::Nlm
+    }
+}
+
+/// How the core knows a host and its processes.
+#[derive(Clone, Debug)]
+pub struct Names {
+    pub client_id: Arc<str>,
+    pub owners: Vec<Owner>,
+}
+
+impl Names {
+    pub fn new(host: usize, protocol: Protocol, processes: usize) -> Names {
+        let prefix = match protocol {
+            Protocol::Nlm => "nlm",
+            Protocol::Smb => "smb",
+            Protocol::Nfs4 => "nfs4",
+        };
+        let client_id: Arc<str> = Arc::from(format!("{prefix}:h{host}"));
+        let owner = |process| Owner {
+            owner_id: Arc::from(format!("{prefix}:h{host}/{process}")),
+            client_id: Arc::clone(&client_id),
+            share_name: Arc::from("share"),
+            note: Arc::from([host, process].map(|n| u8::try_from(n).expect("few"))),
+        };
+        Names { owners: (0..processes).map(owner).collect(), client_id }
+    }
+}
+
+/// Host and process, from what the core has of an owner.
+pub fn who(owner: &Owner) -> (usize, usize) {
+    (usize::from(owner.note[0]), usize::from(owner.note[1]))
+}
 
 /// A lock that somebody wants.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,17 +74,71 @@ impl Span {
         let last = if self.last == CELLS - 1 { u64::MAX } else { self.last as u64 };
         Range::between(self.first as u64, last).expect("first is not after last")
     }
+
+    pub fn cells(self) -> impl Iterator<Item = (usize, usize)> {
+        (self.first..=self.last).map(move |cell| (self.file, cell))
+    }
+
+    pub fn has(self, (file, cell): (usize, usize)) -> bool {
+        file == self.file && (self.first..=self.last).contains(&cell)
+    }
+}
+
+/// One wish for a lock, however often it is sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Wish {
+    pub span: Span,
+    /// Its number, where it waits.
+    pub wait: Option<u64>,
+    /// By the explicit upgrade.
+    pub upgrade: bool,
+}
+
+/// More than there are hosts: the number of a wish tells whose it is.
+pub const EPISODE_STEP: u64 = 8;
+
+/// The host whose wish this is.
+pub fn wisher(episode: u64) -> usize {
+    usize::try_from(episode % EPISODE_STEP).expect("small")
+}
+
+/// How long a wish of a client with a connection waits, in milliseconds; 0 = for ever.
+pub fn timeout_ms(episode: u64) -> u64 {
+    [0, 3_000, 60_000][usize::try_from(episode / EPISODE_STEP % 3).expect("small")]
+}
+
+/// A share reservation apart from its owner and file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Deal {
+    pub access: Access,
+    pub deny: Access,
+}
+
+impl Deal {
+    pub fn covers(self, other: Deal) -> bool {
+        self.access.covers(other.access) && self.deny.covers(other.deny)
+    }
+
+    pub fn conflicts(self, other: Deal) -> bool {
+        self.access.meets(other.deny) || self.deny.meets(other.access)
+    }
+
+    /// What both include.
+    pub fn common(self, other: Deal) -> Deal {
+        let meet = |a: Access, b: Access| Access::ALL[a as usize & b as usize];
+        Deal { access: meet(self.access, other.access), deny: meet(self.deny, other.deny) }
+    }
 }
 
 /// What a request asks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Body {
-    /// `wait` is the episode: one wish of one process, however often it is sent.
     Lock {
-        span: Span,
-        wait: Option<u64>,
-        reclaim: bool,
+        wish: Wish,
         find_deadlock: bool,
+    },
+    Reclaim {
+        span: Span,
     },
     Unlock {
         span: Span,
@@ -47,8 +149,18 @@ pub enum Body {
     Test {
         span: Span,
     },
+    Share {
+        file: usize,
+        deal: Deal,
+        reclaim: bool,
+    },
+    Unshare {
+        file: usize,
+    },
     /// SM_NOTIFY: the host restarted.
     Restarted,
+    /// The host has a connection.
+    Register,
 }
 
 /// One stream of requests of a host, each sent until it is answered, then the next.
@@ -106,6 +218,12 @@ pub enum Message {
     Reply(Reply),
     Callback(Callback),
     CallbackAnswer(Callback, Stat),
+    /// A wait is over without the lock.
+    WaitOver {
+        host: usize,
+        episode: u64,
+        epoch: u64,
+    },
     /// The server tells a host that it restarted.
     ServerRestarted {
         host: usize,
@@ -120,7 +238,7 @@ pub enum Message {
 
 #[derive(Clone, Debug)]
 pub enum Event {
-    Deliver(Message),
+    Deliver(Box<Message>),
     /// A process decides what to do next.
     Think {
         host: usize,
@@ -154,6 +272,18 @@ pub enum Event {
     HostUp {
         host: usize,
     },
+    /// The connection of a host breaks.
+    Away {
+        host: usize,
+    },
+    /// The server has noticed.
+    Unplugged {
+        host: usize,
+    },
+    /// The host has a connection again.
+    Back {
+        host: usize,
+    },
     ServerStart,
     ServerKill {
         epoch: u64,
@@ -181,6 +311,10 @@ pub enum Event {
     ClearHost {
         host: usize,
     },
+    /// A host is not watched any more, if it has nothing.
+    ForgetHost {
+        host: usize,
+    },
     Quiet,
 }
 
@@ -192,6 +326,7 @@ pub enum Inbound {
     EndGrace,
     ClearHost(usize),
     ForgetHost(usize),
+    Disconnected(usize),
 }
 
 /// One cell as a client believes to hold it.
@@ -208,3 +343,12 @@ pub struct Held {
 }
 
 pub type Cells = BTreeMap<(usize, usize), Held>;
+
+/// A reservation as a client believes to have it: fields as in [`Held`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reserved {
+    pub deal: Deal,
+    pub sure: Deal,
+    pub epoch: u64,
+    pub lost: bool,
+}

@@ -12,7 +12,9 @@
 //! 4. Send each [`Effect::Grant`] until it is answered ([`Input::GrantOutcome`]) or over.
 //!
 //! A driver whose protocol has connections says [`Input::Register`] and [`Input::Disconnected`], and
-//! tells its clients of [`Effect::TimedOut`] where it let them wait with a time limit.
+//! tells its clients of [`Effect::TimedOut`] where it let them wait with a time limit. One whose
+//! protocol tells clients of a restart says [`Input::ClientReached`] for each that knows, and one
+//! that looks after [`Core::blocking_clients`] says [`Input::ClientSilent`] of those that are gone.
 //!
 //! A request goes `core/requests.rs` -> `table/` (is anything in the way?) -> `core/requests.rs`
 //! (place or enqueue) -> `table/place.rs` (replace, cut, merge) -> `core/grants.rs` (whose turn has
@@ -30,9 +32,11 @@ pub mod store;
 mod table;
 pub mod types;
 
-pub use crate::config::{Config, Limits};
-pub use crate::core::{ClientView, Core, Counters, GraceView, WaitTimes};
-pub use crate::effect::{Conflict, Effect, GraceEnd, GraceEvent, Grant, Outcome, ShareConflict};
+pub use crate::config::{Config, Limits, Recovery};
+pub use crate::core::{Blocking, ClientView, Core, Counters, GraceView, WaitTimes};
+pub use crate::effect::{
+    Conflict, Effect, GraceEnd, GraceEvent, Grant, Outcome, ShareConflict, Taken, TakenWhy,
+};
 pub use crate::error::{Limit, LockError};
 pub use crate::input::{GrantAck, Input, LockRequest, ShareRequest, UpgradeRequest, Wait};
 pub use crate::record::{

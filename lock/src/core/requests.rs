@@ -47,16 +47,14 @@ impl Core {
         {
             return outcome;
         }
-        if request.reclaim {
+        let known = owner.zip(file);
+        if request.reclaim
+            || known.is_some_and(|(owner, file)| self.is_repetition(owner, file, &request))
+        {
             return self.reclaim(&request, fx);
         }
         if let Some(left_ms) = self.grace_left_ms() {
-            return match (owner, file) {
-                (Some(owner), Some(file)) if self.is_repetition(owner, file, &request) => {
-                    self.reclaim(&request, fx)
-                }
-                _ => Outcome::Grace { left_ms },
-            };
+            return Outcome::Grace { left_ms };
         }
         let obstacle =
             file.and_then(|file| self.obstacle(owner, file, request.range, request.mode));

@@ -35,14 +35,14 @@ impl Core {
         self.place_share(request, wanted, fx)
     }
 
-    /// Whether a request asks for what its owner has already: sent again, or a reclaim, or in an
-    /// exact window one whose reply was lost with the server.
+    /// Whether a request asks for what its owner has already: sent again, or a reclaim, or where
+    /// the records are exact one whose reply was lost with the server.
     fn is_known(&self, held: &Share, request: &ShareRequest) -> bool {
         let wanted = Reservation { access: request.access, deny: request.deny };
         if request.reclaim {
             return held.reservation.covers(wanted);
         }
-        let stands = !held.unreclaimed || self.grace.as_ref().is_some_and(|window| window.exact);
+        let stands = !held.unreclaimed || !self.records_are_advice();
         stands && (held.reservation, held.incarnation) == (wanted, request.incarnation)
     }
 

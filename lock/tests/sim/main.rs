@@ -6,8 +6,10 @@ mod world;
 
 #[test]
 fn no_seed_breaks_a_promise() {
+    let mut seen = world::recovery::Seen::default();
     for seed in 0..300 {
-        if let Err(failure) = world::run(seed, false) {
+        let run = world::run(seed, false).map(|report| seen.add(&report.recovery));
+        if let Err(failure) = run {
             let traced = world::run(seed, true).map_or_else(|failure| failure.trace, |_| vec![]);
             traced.iter().skip(traced.len().saturating_sub(20)).for_each(|line| println!("{line}"));
             let world::Failure { seed, at_ms, what, .. } = failure;
@@ -16,6 +18,10 @@ fn no_seed_breaks_a_promise() {
             );
         }
     }
+    let world::recovery::Seen { instant, kept, unreachable, not_reclaimed, silent } = seen;
+    let often = [instant, kept, unreachable, not_reclaimed, silent];
+    assert!(often.iter().all(|&times| times > 0), "the seeds do not come to it: {seen:?}");
+    println!("{seen:?}");
 }
 
 #[test]

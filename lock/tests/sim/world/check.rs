@@ -4,8 +4,8 @@
 //! a lock, and neither gave it up nor lost it, is held to have it by the server*. As the core's own
 //! locks exclude each other, so do then the clients' beliefs (which are compared too). A client's
 //! byte is given up when it sends the UNLOCK or the downgrade, not when that is answered. It is
-//! lost, which the protocol permits, in these cases only, and then set apart by [`World::mark_lost`]:
-//! a grace window was closed by its deadline or by order before the client had reclaimed it; an
+//! lost, which the protocol permits, in these cases only, and then set apart by [`World::mark_lost`]
+//! or [`World::taken`]: the server took it in a way that `recovery.rs` finds right; a grace window was closed by its deadline or by order before the client had reclaimed it; an
 //! administrator cleared the client; another one, which had lost the lock that way and did not know
 //! either, reclaimed it first where the records were advice; or a reclaim was refused, which is
 //! itself a failure where the window was open and the client honest. While the server is down the claim rests on its store: it
@@ -35,7 +35,7 @@ fn cell_range(cell: usize) -> Range {
 }
 
 /// Whether the locks give the owner the cell in this mode or a stronger.
-fn covers(locks: &[LockRecord], who: &str, (file, cell): (usize, usize), mode: Mode) -> bool {
+pub fn covers(locks: &[LockRecord], who: &str, (file, cell): (usize, usize), mode: Mode) -> bool {
     let (file, range) = (file_id(file), cell_range(cell));
     locks.iter().any(|lock| {
         *lock.owner.owner_id == *who
@@ -134,7 +134,7 @@ impl World {
                     self.fail(|| format!("granted but not held: {request:?}"));
                 }
             }
-            Body::Lock { span, reclaim: true, .. } if open && self.is_honest(request, span) => {
+            Body::Lock { span, reclaim: true, .. } if self.is_honest(request, span) => {
                 self.fail(|| format!("an honest reclaim is refused: {request:?} {outcome:?}"));
             }
             Body::Restarted => self.check_restarted(host, life, &locks),

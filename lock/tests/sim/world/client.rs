@@ -68,6 +68,8 @@ pub struct Outstanding {
 #[derive(Debug)]
 pub struct Host {
     pub up: bool,
+    /// Until then it stands still.
+    pub frozen_until_ms: u64,
     pub life: u32,
     pub processes: Vec<Process>,
     /// The latest server instance that it heard of.
@@ -85,6 +87,7 @@ impl Host {
         let process = |&kind| Process { kind, job: Job::Idle, jobs: 0, held: Cells::new() };
         Host {
             up: true,
+            frozen_until_ms: 0,
             life: 1,
             processes: kinds.iter().map(process).collect(),
             known_epoch: 0,

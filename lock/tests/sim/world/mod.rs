@@ -8,6 +8,7 @@
 
 pub mod check;
 pub mod client;
+pub mod recovery;
 pub mod rng;
 pub mod server;
 pub mod types;
@@ -42,6 +43,7 @@ pub struct Report {
     pub hash: u64,
     pub steps: u64,
     pub epochs: u64,
+    pub recovery: recovery::Seen,
 }
 
 /// Everything there is.
@@ -70,6 +72,8 @@ pub struct World {
     pub quiet: bool,
     pub files: usize,
     pub power: bool,
+    pub plan: recovery::Plan,
+    pub seen: recovery::Seen,
     pub grace_ms: u64,
     pub think_ms_max: u64,
     pub server_life_ms_max: u64,
@@ -94,8 +98,8 @@ pub fn run_to(seed: u64, tracing: bool) -> Result<(Report, Vec<String>), Failure
     match world.failure.take() {
         Some(what) => Err(Failure { seed, at_ms: world.now_ms, what, trace: world.lines }),
         None => {
-            let report =
-                Report { hash: world.hash ^ world.rng.0, steps: world.steps, epochs: world.epoch };
+            let World { steps, epoch: epochs, seen: recovery, .. } = world;
+            let report = Report { hash: world.hash ^ world.rng.0, steps, epochs, recovery };
             Ok((report, world.lines))
         }
     }
@@ -132,6 +136,8 @@ impl World {
             quiet: false,
             files: 1 + rng.index(types::FILES),
             power: rng.chance(200),
+            plan: recovery::Plan::new(&mut rng),
+            seen: recovery::Seen::default(),
             grace_ms: pick(&mut rng, &[45_000, 90_000]),
             think_ms_max: pick(&mut rng, &[200, 2_000, 20_000]),
             server_life_ms_max: pick(&mut rng, &[20_000, 100_000, 300_000]),
@@ -163,6 +169,7 @@ impl World {
                 self.after(after_ms, Event::ClearHost { host });
             }
         }
+        self.plan_freezes(LOUD_MS);
         self.after(LOUD_MS, Event::Quiet);
         let end_ms = self.now_ms + LOUD_MS + REST_MS;
         while let Some(((at_ms, _), event)) = self.queue.pop_first() {
@@ -184,6 +191,7 @@ impl World {
         if self.tracing && !matches!(event, Event::Wake { .. }) {
             self.lines.push(format!("{now:>9} {event:?}"));
         }
+        let Some(event) = self.unless_frozen(event) else { return };
         match event {
             Event::Deliver(message) => self.deliver(message),
             Event::Think { host, life, process } => self.think(host, life, process),
@@ -204,10 +212,13 @@ impl World {
                 self.callback_timeout(waiter, attempt);
             }
             Event::NotifyAgain { epoch: of, host } if of == epoch => self.notify_again(host),
+            Event::Freeze { host } => self.freeze(host),
+            Event::Probe { epoch: of } if of == epoch => self.probe(epoch),
             Event::EndGrace => self.tell_server(Inbound::EndGrace),
             Event::ClearHost { host } => self.tell_server(Inbound::ClearHost(host)),
             Event::Quiet => {
                 self.quiet = true;
+                self.thaw_all();
                 for host in 0..self.hosts.len() {
                     self.tell_server(Inbound::ForgetHost(host));
                 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use cleat_lock::store::{Crash, Durability};
 use cleat_lock::{
-    Config, Core, Effect, Epoch, FileId, GraceEnd, GraceEvent, Grant, GrantAck, Input, LockId,
-    LockRequest, Outcome, Owner, Query, Record, RecordOp, Store, Token, Wait, WaiterId,
+    Core, Effect, Epoch, FileId, GraceEnd, GraceEvent, Grant, GrantAck, Input, LockId, LockRequest,
+    Outcome, Owner, Query, Record, RecordOp, Store, Token, Wait, WaiterId,
 };
 use uuid::Uuid;
 
 use super::World;
+use super::recovery::Presence;
 use super::types::{Body, Callback, Event, Inbound, Message, Reply, Request, Stat};
 
 /// How long a waiter is kept after its client last asked, as in `nlm`.
@@ -38,6 +39,7 @@ pub struct Server {
     asked: BTreeMap<Token, Request>,
     calls: BTreeMap<WaiterId, Pending>,
     unheard: Vec<usize>,
+    pub presence: Presence,
     restoring: bool,
     alarm_ms: u64,
 }
@@ -65,7 +67,7 @@ pub fn owner(host: usize, process: usize) -> Owner {
     Owner { owner_id, client_id: client_id(host), share_name: Arc::from("share"), note }
 }
 
-fn host_of(client_id: &str) -> usize {
+pub fn host_of(client_id: &str) -> usize {
     client_id[1..].parse().expect("named by client_id()")
 }
 
@@ -84,7 +86,7 @@ impl World {
             })
             .collect();
         self.trace(|| format!("server {epoch} starts, {} records, exact {exact}", records.len()));
-        let config = Config { hash_seed: self.rng.next(), ..Config::default() };
+        let config = self.plan.config(self.rng.next());
         let grace_ms = self.grace_ms;
         let core = Core::restore(config, self.now_ms, records, grace_ms, exact);
         if !core.rejected().is_empty() {
@@ -101,11 +103,15 @@ impl World {
             asked: BTreeMap::new(),
             calls: BTreeMap::new(),
             unheard: hosts.clone(),
+            presence: Presence::new(self.now_ms),
             restoring: true,
             alarm_ms: u64::MAX,
         });
         for host in hosts {
             self.after(1, Event::NotifyAgain { epoch, host });
+        }
+        if self.plan.lease_ms > 0 {
+            self.after(1, Event::Probe { epoch });
         }
         self.step(Input::Tick);
         self.settle();
@@ -178,6 +184,10 @@ impl World {
                 self.hosts[host].cleared = self.steps;
                 return self.mark_lost(Some(host));
             }
+            Inbound::Reached(host) => self.reached(host),
+            Inbound::Silent(host, since_ms) => {
+                Input::ClientSilent { client_id: client_id(host), since_ms }
+            }
             Inbound::ForgetHost(host) => Input::ForgetClient { token, client_id: client_id(host) },
         };
         self.step(input);
@@ -228,8 +238,10 @@ impl World {
                 Input::ClientRestarted { token, client_id, incarnation: life }
             }
         };
+        let now_ms = self.now_ms;
         if let Some(server) = &mut self.server {
             server.asked.insert(token, request);
+            server.presence.asked(host, now_ms);
         }
         let open = self.grace_open();
         let outcome = self.step(input);
@@ -251,23 +263,32 @@ impl World {
         }
         let mut outcome = None;
         let mut closed = None;
+        let mut taken = Vec::new();
         for effect in &effects {
             match effect {
                 Effect::Reply { outcome: reply, .. } => outcome = Some(reply.clone()),
-                Effect::Grace(GraceEvent::Closed { why, .. }) => closed = Some(*why),
+                Effect::Grace(GraceEvent::Closed { why, dropped, kept, .. }) => {
+                    closed = Some((*why, *dropped));
+                    self.seen.kept += u64::from(*kept > 0);
+                }
+                Effect::Grace(GraceEvent::Instant { .. }) => self.seen.instant += 1,
+                Effect::Taken(one) => taken.push(one.clone()),
                 _ => {}
             }
         }
         let stamp = self.steps;
         server.effects.extend(effects.into_iter().map(|effect| (stamp, effect)));
-        if let Some(why) = closed {
+        if let Some((why, dropped)) = closed {
             self.closed = stamp;
             self.check_close(why);
-            if why != GraceEnd::AllSettled {
+            let exact = self.server.as_ref().is_some_and(|server| server.exact);
+            if why != GraceEnd::AllSettled && (dropped > 0 || !exact) {
                 self.mark_lost(None);
             }
         }
+        taken.iter().for_each(|taken| self.taken(taken));
         self.check_step();
+        self.check_holds();
         outcome
     }
 
@@ -439,6 +460,7 @@ impl World {
             && let Some(server) = &mut self.server
         {
             server.unheard.retain(|&unheard| unheard != host);
+            self.tell_server(Inbound::Reached(host));
         }
     }
 }

@@ -6,13 +6,21 @@ use super::Core;
 use crate::effect::{Effect, Outcome, WaitEnd};
 use crate::record::{ClientRecord, Record, RecordKey, RecordOp};
 use crate::table::{Attrs, Ids, Put, Standing, Waiter};
-use crate::types::WaiterId;
+use crate::types::{Owner, WaiterId};
 
 impl Core {
-    /// Notes that an owner's client asked for something.
-    pub(super) fn see(&mut self, owner: u32) {
-        let client = self.table.names.owners[owner].client;
-        self.table.names.clients[client].seen_ms = self.now_ms;
+    /// The owner of a request, where it has anything. Its client is there, whatever comes of it.
+    pub(super) fn asker(&mut self, owner: &Owner) -> Option<u32> {
+        let names = &mut self.table.names;
+        let known = names.owner(owner);
+        let client = match known {
+            Some(owner) => Some(names.owners[owner].client),
+            None => names.client(&owner.client_id),
+        };
+        if let Some(client) = client {
+            names.clients[client].seen_ms = self.now_ms;
+        }
+        known
     }
 
     /// Puts the client of a request on record, where it said how to reach it. Comes before the

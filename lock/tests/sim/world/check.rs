@@ -4,13 +4,14 @@
 //! a lock, and neither gave it up nor lost it, is held to have it by the server*. As the core's own
 //! locks exclude each other, so do then the clients' beliefs (which are compared too). A client's
 //! byte is given up when it sends the UNLOCK or the downgrade, not when that is answered. It is
-//! lost, which the protocol permits, in these cases only, and then set apart by [`World::mark_lost`]:
-//! a grace window was closed by its deadline or by order before the client had reclaimed it; an
-//! administrator cleared the client, or its time after a disconnection was over; another one, which had lost the lock that way and did not know
-//! either, reclaimed it first where the records were advice; or a reclaim was refused, which is
-//! itself a failure where the window was open and the client honest. While the server is down the claim rests on its store: it
-//! is judged when the next one has started, at once where the records are exact, and from the end
-//! of the window where they are advice.
+//! lost, which the protocol permits, in these cases only, and then set apart by [`World::mark_lost`]
+//! or [`World::taken`]: a grace window was closed by its deadline or by order before the client had
+//! reclaimed it; the server took it in a way that `recovery.rs` finds right; an administrator
+//! cleared the client, or its time after a disconnection was over; another one, which had lost the
+//! lock that way and did not know either, reclaimed it first where the records were advice; or a
+//! reclaim was refused, which is itself a failure where the client was honest. While the server is
+//! down the claim rests on its store: it is judged when the next one has started, at once where the
+//! records are exact, and from the end of the window where they are advice.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +36,7 @@ impl World {
     /// Sets apart what the server has just taken from clients in a way the protocol permits.
     pub fn mark_lost(&mut self, only: Option<usize>) {
         let Some(server) = &self.server else { return };
-        let Table { mut locks, waiters, shares } = server.table.clone();
+        let Table { mut locks, waiters, shares, unreclaimed } = server.table.clone();
         // A grant stands only until its client is asked. An administrator's clear ends it.
         if only.is_none() {
             for waiter in waiters.iter().filter(|waiter| waiter.granted) {
@@ -45,7 +46,7 @@ impl World {
                 locks.retain(|lock| !under(lock));
             }
         }
-        let table = Table { locks, waiters, shares };
+        let table = Table { locks, waiters, shares, unreclaimed };
         for (number, host) in self.hosts.iter_mut().enumerate() {
             if only.is_some_and(|only| only != number) {
                 continue;
@@ -126,7 +127,7 @@ impl World {
                     self.check_new(request, open);
                     self.check_held(request, wish.span);
                     if wish.upgrade {
-                        self.met.upgraded();
+                        self.met.note("upgraded", 1);
                     }
                 }
                 let held = Span { mode: cleat_lock::Mode::Shared, ..wish.span };
@@ -175,7 +176,7 @@ impl World {
                 self.mark_taken(span, (request.host, request.process));
             }
             self.check_held(request, span);
-        } else if open && honest && !may_refuse(outcome, exact) {
+        } else if honest && !may_refuse(outcome, exact) {
             self.fail(|| format!("an honest reclaim is refused: {request:?} {outcome:?}"));
         }
     }
@@ -197,7 +198,7 @@ impl World {
             if reclaim && open && !exact && !honest {
                 self.mark_share_taken(file, deal, who);
             }
-        } else if reclaim && open && honest && !may_refuse(outcome, exact) {
+        } else if reclaim && honest && !may_refuse(outcome, exact) {
             self.fail(|| format!("an honest reclaim is refused: {request:?} {outcome:?}"));
         }
     }
@@ -211,11 +212,11 @@ impl World {
     }
 
     /// What a request adds stays within the limits. (Reclaims of what is on record may pass them,
-    /// and in grace a request may turn out to be such.)
+    /// and a request may turn out to be such.)
     fn check_limits(&mut self, request: &Request, file: usize, open: bool) {
         let Some(server) = &self.server else { return };
         let (step, before) = &server.before;
-        if *step == self.steps && !open {
+        if *step == self.steps && !open && before.unreclaimed == 0 {
             let beyond = server.table.beyond(&self.limits, before, (request.host, file));
             if let Some(beyond) = beyond {
                 self.fail(|| format!("{beyond}: {request:?}"));
@@ -247,7 +248,7 @@ impl World {
     /// Nothing of the host is left.
     pub fn check_cleared(&mut self, host: usize) {
         let Some(server) = &self.server else { return };
-        let Table { locks, waiters, shares } = &server.table;
+        let Table { locks, waiters, shares, .. } = &server.table;
         let left = locks.iter().any(|lock| lock.who.0 == host)
             || waiters.iter().any(|waiter| waiter.who.0 == host)
             || shares.iter().any(|share| share.who.0 == host);

@@ -83,6 +83,8 @@ pub struct Host {
     pub up: bool,
     /// It is up and has no connection.
     pub away: bool,
+    /// Until then it stands still.
+    pub frozen_until_ms: u64,
     pub life: u32,
     pub processes: Vec<Process>,
     /// The latest server instance that it heard of.
@@ -108,6 +110,7 @@ impl Host {
             protocol,
             up: true,
             away: false,
+            frozen_until_ms: 0,
             life: 1,
             processes: kinds.iter().map(process).collect(),
             known_epoch: 0,

@@ -6,7 +6,7 @@ use std::ops::AddAssign;
 use cleat_lock::Counters;
 
 /// The names of what is counted.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 21] = [
     "granted",
     "granted after a wait",
     "reclaimed",
@@ -23,6 +23,11 @@ const NAMES: [&str; 16] = [
     "lapsed",
     "rolled back",
     "upgraded",
+    "instant",
+    "windows that left locks standing",
+    "taken as unreachable",
+    "taken as not reclaimed",
+    "taken as silent",
 ];
 
 /// How often what happened.
@@ -53,11 +58,19 @@ impl Met {
             lapsed,
             rolled_back,
             0,
+            0,
+            0,
+            0,
+            0,
+            0,
         ]);
     }
 
-    pub fn upgraded(&mut self) {
-        self.0[NAMES.len() - 1] += 1;
+    /// Counts what no counter of the core does, by its name here.
+    pub fn note(&mut self, name: &str, times: u64) {
+        if let Some(at) = NAMES.iter().position(|it| *it == name) {
+            self.0[at] += times;
+        }
     }
 
     /// What never happened.

@@ -16,6 +16,7 @@ mod check;
 mod host;
 mod met;
 mod process;
+mod recovery;
 mod requests;
 mod rng;
 mod server;
@@ -90,6 +91,7 @@ pub struct World {
     pub quiet: bool,
     pub files: usize,
     pub power: bool,
+    pub recovery: recovery::Plan,
     pub limits: Limits,
     pub ttl_ms: u64,
     pub grace_ms: u64,
@@ -159,6 +161,7 @@ impl World {
             quiet: false,
             files: 1 + rng.index(FILES),
             power: rng.chance(200),
+            recovery: recovery::Plan::new(&mut rng),
             limits: if rng.chance(250) { small_limits(&mut rng) } else { Limits::default() },
             ttl_ms: pick(&mut rng, &[0, 5_000, 30_000, 120_000]),
             grace_ms: pick(&mut rng, &[45_000, 90_000]),
@@ -180,6 +183,7 @@ impl World {
         for host in 0..self.hosts.len() {
             self.plan(host);
         }
+        self.plan_freezes(LOUD_MS);
         self.after(LOUD_MS, Event::Quiet);
         let end_ms = self.now_ms + LOUD_MS + REST_MS;
         while let Some(((at_ms, _), event)) = self.queue.pop_first() {
@@ -229,6 +233,7 @@ impl World {
         if self.tracing && !matches!(event, Event::Wake { .. }) {
             self.lines.push(format!("{now:>9} {event:?}"));
         }
+        let Some(event) = self.unless_frozen(event) else { return };
         match event {
             Event::Deliver(message) => self.deliver(*message),
             Event::Think { host, life, process } => self.think(host, life, process),
@@ -252,11 +257,14 @@ impl World {
                 self.callback_timeout(waiter, attempt);
             }
             Event::NotifyAgain { epoch: of, host } if of == epoch => self.notify_again(host),
+            Event::Freeze { host } => self.freeze(host),
+            Event::Probe { epoch: of } if of == epoch => self.probe(epoch),
             Event::EndGrace => self.tell_server(Inbound::EndGrace),
             Event::ClearHost { host } => self.tell_server(Inbound::ClearHost(host)),
             Event::ForgetHost { host } => self.tell_server(Inbound::ForgetHost(host)),
             Event::Quiet => {
                 self.quiet = true;
+                self.thaw_all();
                 for host in 0..self.hosts.len() {
                     self.tell_server(Inbound::ForgetHost(host));
                 }

@@ -23,6 +23,11 @@ impl World {
             // It may have a new connection.
             Inbound::Disconnected(host) if self.hosts[host].is_reachable() => return,
             Inbound::Disconnected(host) => return self.disconnected(host),
+            Inbound::Reached(host) => self.reached(host),
+            Inbound::Silent(host, since_ms) => {
+                let client_id = Arc::clone(&self.names[host].client_id);
+                Input::ClientSilent { client_id, since_ms }
+            }
         };
         self.step(input);
     }
@@ -111,8 +116,10 @@ impl World {
         }
         let token = self.token();
         let input = self.input(token, &request);
+        let now_ms = self.now_ms;
         if let Some(server) = &mut self.server {
             server.asked.insert(token, request);
+            server.presence.asked(request.host, now_ms);
         }
         let open = self.grace_open();
         self.acting = Some(request.host);

@@ -41,6 +41,8 @@ pub struct Table {
     pub locks: Vec<Lock>,
     pub waiters: Vec<Waiter>,
     pub shares: Vec<Share>,
+    /// How much of it is only on record, and may be reclaimed.
+    pub unreclaimed: u64,
 }
 
 fn file_of(file: &FileId) -> usize {
@@ -78,7 +80,12 @@ impl Table {
             deal: Deal { access: share.access, deny: share.deny },
             incarnation: share.incarnation,
         });
-        Table { locks: locks.collect(), waiters: waiters.collect(), shares: shares.collect() }
+        Table {
+            locks: locks.collect(),
+            waiters: waiters.collect(),
+            shares: shares.collect(),
+            unreclaimed: core.counters().unreclaimed,
+        }
     }
 
     /// Whether the locks give the owner the cell in this mode or a stronger.

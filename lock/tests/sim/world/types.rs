@@ -306,6 +306,14 @@ pub enum Event {
         epoch: u64,
         host: usize,
     },
+    /// A host stands still for a while, and does not know it.
+    Freeze {
+        host: usize,
+    },
+    /// The server looks after clients that are in others' way.
+    Probe {
+        epoch: u64,
+    },
     /// An administrator's order.
     EndGrace,
     ClearHost {
@@ -327,6 +335,10 @@ pub enum Inbound {
     ClearHost(usize),
     ForgetHost(usize),
     Disconnected(usize),
+    /// The host knows of the restart.
+    Reached(usize),
+    /// The host answers nothing, since then.
+    Silent(usize, u64),
 }
 
 /// One cell as a client believes to hold it.

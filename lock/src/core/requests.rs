@@ -100,7 +100,7 @@ impl Core {
                 return Some(Outcome::Blocked);
             }
         }
-        let held = self.table.locks.own_in(owner, file, range).next()?;
+        let held = self.table.own_near(owner, file, range).first().copied()?;
         let piece = self.table.locks.get(held);
         let same = self.table.locks.range(held).contains(range)
             && piece.attrs == Attrs { mode, incarnation, standing: Standing::Settled };

@@ -63,6 +63,11 @@ impl Locks {
         &self.pieces[ix].held
     }
 
+    /// What has this number now, with its range: for numbers that may be out of date.
+    pub(super) fn look_up(&self, ix: u32) -> Option<(Range, &Held)> {
+        self.pieces.get(ix).map(|piece| (piece.range, &piece.held))
+    }
+
     pub(crate) fn range(&self, ix: u32) -> Range {
         self.pieces[ix].range
     }

@@ -58,7 +58,9 @@ impl Core {
         match (obstacle, request.wait.take()) {
             (None, _) => self.place((owner, file), &request, fx),
             (Some(obstacle), None) => self.conflict(&obstacle),
-            (Some(_), Some(wait)) => self.enqueue((owner, file), &request, wait, fx),
+            (Some(obstacle), Some(wait)) => {
+                self.enqueue((owner, file), &request, wait, &obstacle, fx)
+            }
         }
     }
 
@@ -92,7 +94,7 @@ impl Core {
                 return Some(Outcome::Blocked);
             }
         }
-        let held = self.table.locks.own_in(owner, file, range).next()?;
+        let held = self.table.own_near(owner, file, range).first().copied()?;
         let piece = self.table.locks.get(held);
         let same = self.table.locks.range(held).contains(range)
             && piece.attrs == Attrs { mode, incarnation, standing: Standing::Settled };
@@ -205,6 +207,7 @@ impl Core {
         known: Known,
         request: &LockRequest,
         wait: Wait,
+        obstacle: &Obstacle,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
         if let Some(refusal) = self.too_many_clients(&request.owner.client_id) {
@@ -236,6 +239,9 @@ impl Core {
         };
         let seq = self.table.queue.next_seq;
         let ix = self.table.insert_waiter(request.range, seq, waiter);
+        if let &Obstacle::Lock(lock) = obstacle {
+            self.table.note_obstacle(ix, lock);
+        }
         fx.push(self.table.put_waiter(ix));
         self.counters.blocked += 1;
         Outcome::Blocked

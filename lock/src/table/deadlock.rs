@@ -2,13 +2,15 @@
 //!
 //! The graph is not stored. An owner with a waiting request waits for whoever holds a conflicting
 //! lock and for whoever stands in conflict ahead of it in the queue; both are one search in a tree
-//! away, so no unlock, merge, downgrade or cancel can leave a stale edge behind.
+//! away, so no unlock, merge, downgrade or cancel can leave a stale edge behind. What is remembered
+//! is only where to look: the lock that alone held a request up is looked at before it is believed.
 
 use std::collections::BTreeMap;
 
-use super::Table;
+use super::locks::opposing;
 use super::names::side;
-use super::tree::{NOBODY, Placed, Query, WaiterEntry};
+use super::tree::{LockEntry, NOBODY, Placed, Query, WaiterEntry};
+use super::{Table, Waiter};
 use crate::types::{Mode, Range};
 
 /// A request as the graph sees it.
@@ -22,7 +24,8 @@ pub(crate) struct Wish {
     pub(crate) seq: u64,
 }
 
-/// Who has been met in one walk, and through whom. Kept between walks for its memory alone.
+/// Who has been met in one walk, and through whom. Kept between walks for its memory, and for what
+/// was learnt of waiters.
 #[derive(Debug, Default)]
 pub(crate) struct Walk {
     /// By owner: the walk it was met in last, and who waits for it there.
@@ -34,6 +37,9 @@ pub(crate) struct Walk {
     /// largest number of such a request: one ahead of it for the same bytes adds nothing. That
     /// keeps a walk through a long queue on one range linear.
     followed: BTreeMap<(u32, u64, u64), u64>,
+    /// By waiter: its number in the queue, and the lock that held it up when nobody was ahead of
+    /// it. Nobody ever will be, since whoever comes later stands behind.
+    sole: Vec<(u64, u32)>,
     /// How many more obstacles may be looked at.
     edges_left: u64,
     /// How many walks ended for want of them.
@@ -46,6 +52,25 @@ impl Walk {
         self.open.clear();
         self.followed.clear();
         self.edges_left = edges_max;
+    }
+
+    /// Notes that a waiter with nobody ahead of it is held up by a lock.
+    fn note_sole(&mut self, waiter: u32, seq: u64, lock: u32) {
+        let at = waiter as usize;
+        if self.sole.len() <= at {
+            self.sole.resize(at + 1, (u64::MAX, 0));
+        }
+        self.sole[at] = (seq, lock);
+    }
+
+    /// Looks at an obstacle: notes that `by` waits for `owner`. Says where the search ends by that.
+    fn look_at(&mut self, owner: u32, by: u32, target: u32) -> Option<Followed> {
+        self.edges_left = self.edges_left.saturating_sub(1);
+        self.meet(owner, by);
+        if owner == target {
+            return Some(Followed::Closed);
+        }
+        (self.edges_left == 0).then_some(Followed::CutShort)
     }
 
     /// Notes that `by` waits for `owner`.
@@ -97,7 +122,7 @@ impl Table {
 
     /// Follows who waits for whom; gives the owner that waits for the one who wishes.
     fn last_of_cycle(&self, walk: &mut Walk, wish: Wish) -> Option<u32> {
-        let mut followed = self.follow(walk, &wish, wish.owner);
+        let mut followed = self.follow(walk, None, &wish, wish.owner);
         while let (Followed::Through, Some(owner)) = (&followed, walk.open.pop()) {
             for ix in self.queue.own_all(owner) {
                 let waiter = self.queue.get(ix);
@@ -106,7 +131,12 @@ impl Table {
                 }
                 let (range, seq) = (self.queue.range(ix), self.queue.seq(ix));
                 let next = Wish { owner, file: waiter.file, range, mode: waiter.mode, seq };
-                followed = self.follow(walk, &next, wish.owner);
+                followed = match self.sole_obstacle(walk, ix, &next) {
+                    Some(holder) => {
+                        walk.look_at(holder, owner, wish.owner).unwrap_or(Followed::Through)
+                    }
+                    None => self.follow(walk, Some(ix), &next, wish.owner),
+                };
                 match followed {
                     Followed::Through => {}
                     Followed::Closed => return Some(owner),
@@ -118,31 +148,58 @@ impl Table {
         None
     }
 
-    /// Meets everybody a request waits for, and looks for `target` among them.
-    fn follow(&self, walk: &mut Walk, wish: &Wish, target: u32) -> Followed {
+    /// The owner that a waiting request waits for, where that is known to be one: a lock that
+    /// excludes all others has every byte the request asks for, and nobody is ahead.
+    fn sole_obstacle(&self, walk: &Walk, waiter: u32, wish: &Wish) -> Option<u32> {
+        let &(_, lock) = walk.sole.get(waiter as usize).filter(|&&(seq, _)| seq == wish.seq)?;
+        let (range, held) = self.locks.look_up(lock)?;
+        let holds_up = held.owner != wish.owner
+            && held.file == wish.file
+            && held.attrs.mode == Mode::Exclusive
+            && range.contains(wish.range);
+        holds_up.then_some(held.owner)
+    }
+
+    /// Notes which lock holds a request up that begins to wait.
+    pub(crate) fn note_obstacle(&mut self, waiter: u32, lock: u32) {
+        let (range, seq) = (self.queue.range(waiter), self.queue.seq(waiter));
+        let &Waiter { owner, file, mode, .. } = self.queue.get(waiter);
+        if !self.is_anybody_ahead(&Wish { owner, file, range, mode, seq }) {
+            self.walk.note_sole(waiter, seq, lock);
+        }
+    }
+
+    /// Meets everybody a request waits for, and looks for `target` among them. `waiter` = it waits
+    /// already.
+    fn follow(&self, walk: &mut Walk, waiter: Option<u32>, wish: &Wish, target: u32) -> Followed {
         let &Wish { owner, file, range, mode, seq } = wish;
         let bytes = (file, range.first(), range.last());
         if !walk.followed.is_empty() && walk.followed.get(&bytes).is_some_and(|&done| done > seq) {
             return Followed::Through;
         }
-        let mut closed = false;
-        let mut meet = |other: u32| {
-            closed = other == target;
-            walk.edges_left = walk.edges_left.saturating_sub(1);
-            walk.meet(other, owner);
-            closed || walk.edges_left == 0
+        let mut stopped = None;
+        let (mut foremost, mut lock) = (true, None);
+        let query = Query { range, except: owner, before: u64::MAX };
+        let trees = &self.names.files[file].locks;
+        let by_lock = &mut |entry: &LockEntry| {
+            lock = Some(entry.ix());
+            stopped = walk.look_at(entry.owner, owner, target);
+            stopped.is_some()
         };
-        let mut foremost = true;
-        let by_lock = |ix: u32| meet(self.locks.get(ix).owner);
-        let stopped = self.find_blocker(Some(owner), file, range, mode, by_lock).is_some() || {
-            let by_waiter = |ix: u32| {
+        if opposing(mode).iter().all(|&other| trees[side(other)].find(&query, by_lock).is_none()) {
+            self.find_ahead(Some(owner), file, range, mode, seq, |ix| {
                 foremost = false;
-                meet(self.queue.get(ix).owner)
-            };
-            self.find_ahead(Some(owner), file, range, mode, seq, by_waiter).is_some()
-        };
-        if stopped {
-            return if closed { Followed::Closed } else { Followed::CutShort };
+                stopped = walk.look_at(self.queue.get(ix).owner, owner, target);
+                stopped.is_some()
+            });
+        }
+        if let Some(stopped) = stopped {
+            return stopped;
+        }
+        if let (Some(waiter), Some(lock), true) = (waiter, lock, foremost)
+            && !self.is_anybody_ahead(wish)
+        {
+            walk.note_sole(waiter, seq, lock);
         }
         // Who holds something on the file need not wait for all who are ahead, and the obstacles of
         // the target's own wish leave out the target.
@@ -152,6 +209,15 @@ impl Table {
             walk.followed.insert(bytes, seq);
         }
         Followed::Through
+    }
+
+    /// Whether anybody of another owner stands in conflict ahead, even one that does not count
+    /// because it waits for this owner.
+    fn is_anybody_ahead(&self, wish: &Wish) -> bool {
+        let &Wish { owner, file, range, mode, seq } = wish;
+        let query = Query { range, except: owner, before: seq };
+        let trees = &self.names.files[file].queue;
+        opposing(mode).iter().any(|&other| trees[side(other)].find(&query, &mut |_| true).is_some())
     }
 
     pub(crate) fn deadlock_searches_cut(&self) -> u64 {

@@ -2,8 +2,9 @@
 
 use super::Table;
 use super::names::side;
+use super::own::Owns;
 use super::slab::Slab;
-use super::tree::{Entry, LockEntry, NOBODY, OwnEntry, Placed, Query, Tree};
+use super::tree::{Entry, LockEntry, NOBODY, OwnEntry, Placed, Query};
 use crate::record::{LockRecord, Record, RecordKey, Undo};
 use crate::types::{LockId, Mode, Range};
 
@@ -48,8 +49,7 @@ struct Piece {
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
     pieces: Slab<Piece>,
-    /// By owner, what it holds, by file and place: an owner's pieces never overlap.
-    own: Vec<Tree<OwnEntry>>,
+    own: Owns,
     /// How many pieces are unreclaimed.
     pub(crate) unreclaimed: u64,
 }
@@ -63,6 +63,11 @@ impl Locks {
         &self.pieces[ix].held
     }
 
+    /// What has this number now, with its range: for numbers that may be out of date.
+    pub(super) fn look_up(&self, ix: u32) -> Option<(Range, &Held)> {
+        self.pieces.get(ix).map(|piece| (piece.range, &piece.held))
+    }
+
     pub(crate) fn range(&self, ix: u32) -> Range {
         self.pieces[ix].range
     }
@@ -71,19 +76,9 @@ impl Locks {
         self.pieces.iter().map(|(ix, _)| ix)
     }
 
-    /// What the owner holds in order, from the last piece on that starts at or before a byte of a
-    /// file, or from the first one.
-    fn own_from(&self, owner: u32, file: u32, first: u64) -> impl Iterator<Item = &OwnEntry> {
-        let tree = self.own.get(owner as usize).unwrap_or(&Tree::Empty);
-        tree.from(OwnEntry::key_at(file, first))
-    }
-
     /// The owner's pieces on the file that overlap the range, ascending.
     pub(crate) fn own_in(&self, owner: u32, file: u32, range: Range) -> impl Iterator<Item = u32> {
-        self.own_from(owner, file, range.first())
-            .skip_while(move |own| own.file < file || own.file == file && own.last < range.first())
-            .take_while(move |own| own.file == file && own.first <= range.last())
-            .map(|own| own.ix)
+        self.own.on_range(owner, file, range)
     }
 
     /// Whether the owner holds anything on the file.
@@ -93,23 +88,13 @@ impl Locks {
 
     /// All pieces of an owner, by file and place.
     pub(crate) fn own_all(&self, owner: u32) -> impl Iterator<Item = u32> {
-        self.own_from(owner, 0, 0).map(|own| own.ix)
+        self.own.all(owner)
     }
 
     /// The first file from number `from` on where the owner holds anything, with the smallest range
     /// that holds all of it.
     pub(crate) fn own_hull(&self, owner: u32, from: u32) -> Option<(u32, Range)> {
-        let leftmost = self.own_from(owner, from, 0).find(|own| own.file >= from)?;
-        let rightmost = self.own_from(owner, leftmost.file, u64::MAX).next()?;
-        Some((leftmost.file, Range::between(leftmost.first, rightmost.last)?))
-    }
-
-    fn own_insert(&mut self, owner: u32, entry: OwnEntry) {
-        let owner = owner as usize;
-        if self.own.len() <= owner {
-            self.own.resize_with(owner + 1, Tree::default);
-        }
-        self.own[owner].insert(entry);
+        self.own.hull(owner, from)
     }
 
     fn count_standing(&mut self, standing: Standing, more: bool) {
@@ -118,6 +103,9 @@ impl Locks {
         }
     }
 }
+
+/// How many pieces are looked at in search of an owner's among them.
+const NEAR_MAX: u32 = 8;
 
 /// The modes that another owner's lock must not have.
 pub(super) fn opposing(mode: Mode) -> &'static [Mode] {
@@ -136,7 +124,7 @@ impl Table {
         self.names.clients[client].held += 1;
         self.locks.count_standing(held.attrs.standing, true);
         let ix = self.locks.pieces.insert(Piece { range, held });
-        self.locks.own_insert(owner, OwnEntry::new(ix, range, file));
+        self.locks.own.insert(owner, OwnEntry::new(ix, range, file));
         let slot = &mut self.names.files[file];
         slot.held += 1;
         slot.locks[side(mode)].insert(LockEntry::new(ix, range, owner));
@@ -148,7 +136,7 @@ impl Table {
     pub(crate) fn remove_lock(&mut self, ix: u32) -> Held {
         let Piece { range, held } = self.locks.pieces.remove(ix);
         let Held { owner, file, .. } = held;
-        self.locks.own[owner as usize].remove(OwnEntry::new(ix, range, file).key());
+        self.locks.own.remove(owner, OwnEntry::new(ix, range, file));
         let slot = &mut self.names.files[file];
         let entry = LockEntry::new(ix, range, owner);
         slot.locks[side(held.attrs.mode)].remove(entry.key());
@@ -171,7 +159,7 @@ impl Table {
         let entry = |range| LockEntry::new(ix, range, owner);
         by_mode.change(entry(old), entry(range));
         let entry = |range| OwnEntry::new(ix, range, file);
-        self.locks.own[owner as usize].change(entry(old), entry(range));
+        self.locks.own.change(owner, entry(old), entry(range));
     }
 
     /// Changes how firmly a piece is held, and whether it was reclaimed under which incarnation.
@@ -234,6 +222,30 @@ impl Table {
         let trees = &self.names.files[file].locks;
         let accept = &mut |entry: &LockEntry| accept(entry.ix());
         opposing(mode).iter().find_map(|&other| trees[side(other)].find(&query, accept))
+    }
+
+    /// The owner's pieces on the file that overlap the range, ascending: as [`Locks::own_in`], but
+    /// where few pieces of anybody's are there they are found among those of the file, which
+    /// a request looks at anyway.
+    pub(crate) fn own_near(&self, owner: u32, file: u32, range: Range) -> Vec<u32> {
+        let query = Query { range, except: NOBODY, before: u64::MAX };
+        let (mut looked_at, mut found) = (0, Vec::new());
+        for tree in &self.names.files[file].locks {
+            let too_many = tree.find(&query, &mut |entry| {
+                looked_at += 1;
+                if entry.owner == owner {
+                    found.push((entry.first(), entry.ix()));
+                }
+                looked_at > NEAR_MAX
+            });
+            if too_many.is_some() {
+                return self.locks.own_in(owner, file, range).collect();
+            }
+        }
+        found.sort_unstable();
+        let found: Vec<u32> = found.into_iter().map(|(_, ix)| ix).collect();
+        debug_assert!(self.locks.own_in(owner, file, range).eq(found.iter().copied()));
+        found
     }
 
     /// Calls `visit` for every piece on the file that overlaps the range.

@@ -5,6 +5,7 @@ mod deadlock;
 mod locks;
 mod lookup;
 mod names;
+mod own;
 mod place;
 mod queue;
 mod shares;

@@ -64,7 +64,7 @@ impl Table {
         put: Option<Put>,
     ) -> Option<Plan> {
         let mut plan = Plan { owner, file, range, put, cuts: Vec::new(), gain: 0 };
-        for lock in self.locks.own_in(owner, file, range.widened()) {
+        for lock in self.own_near(owner, file, range.widened()) {
             let piece = self.locks.range(lock);
             if let Some(put) = &mut plan.put
                 && put.attrs == self.locks.get(lock).attrs

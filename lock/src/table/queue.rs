@@ -51,7 +51,8 @@ struct Queued {
 pub(crate) struct Queue {
     waiters: Slab<Queued>,
     by_seq: BTreeMap<u64, u32>,
-    by_owner: BTreeMap<(u32, u32, u64, u64, Mode), u32>,
+    /// By owner, in order of file and range.
+    by_owner: Vec<BTreeMap<(u32, u64, u64, Mode), u32>>,
     expiry: BTreeSet<(u64, u64)>,
     /// File and number of those who wait where they also hold something.
     pub(super) of_holders: BTreeSet<(u32, u64)>,
@@ -89,21 +90,29 @@ impl Queue {
 
     /// The one request of this owner for exactly this.
     pub(crate) fn exact(&self, owner: u32, file: u32, range: Range, mode: Mode) -> Option<u32> {
-        self.by_owner.get(&(owner, file, range.first(), range.last(), mode)).copied()
+        let own = self.by_owner.get(owner as usize)?;
+        own.get(&(file, range.first(), range.last(), mode)).copied()
     }
 
     /// Every request of the owner on the file.
     pub(crate) fn own_on(&self, owner: u32, file: u32) -> impl Iterator<Item = u32> {
-        let ends =
-            (owner, file, 0, 0, Mode::Shared)..=(owner, file, u64::MAX, u64::MAX, Mode::Exclusive);
-        self.by_owner.range(ends).map(|(_, &ix)| ix)
+        let ends = (file, 0, 0, Mode::Shared)..=(file, u64::MAX, u64::MAX, Mode::Exclusive);
+        let own = self.by_owner.get(owner as usize);
+        own.into_iter().flat_map(move |own| own.range(ends.clone())).map(|(_, &ix)| ix)
     }
 
     /// Every request of the owner.
     pub(crate) fn own_all(&self, owner: u32) -> impl Iterator<Item = u32> {
-        let ends =
-            (owner, 0, 0, 0, Mode::Shared)..=(owner, u32::MAX, u64::MAX, u64::MAX, Mode::Exclusive);
-        self.by_owner.range(ends).map(|(_, &ix)| ix)
+        self.by_owner.get(owner as usize).into_iter().flat_map(BTreeMap::values).copied()
+    }
+
+    /// The requests of the owner, to be changed.
+    fn own_mut(&mut self, owner: u32) -> &mut BTreeMap<(u32, u64, u64, Mode), u32> {
+        let owner = owner as usize;
+        if self.by_owner.len() <= owner {
+            self.by_owner.resize_with(owner + 1, BTreeMap::new);
+        }
+        &mut self.by_owner[owner]
     }
 
     /// When the next waiter expires.
@@ -152,7 +161,7 @@ impl Table {
         let queue = &mut self.queue;
         let ix = queue.waiters.insert(Queued { range, seq, waiter });
         queue.by_seq.insert(seq, ix);
-        queue.by_owner.insert((owner, file, range.first(), range.last(), mode), ix);
+        queue.own_mut(owner).insert((file, range.first(), range.last(), mode), ix);
         queue.next_seq = queue.next_seq.max(seq.saturating_add(1));
         self.names.use_owner(owner);
         let slot = &mut self.names.files[file];
@@ -195,7 +204,7 @@ impl Table {
         let Queued { range, seq, waiter } = self.queue.waiters.remove(ix);
         let Waiter { owner, file, mode, .. } = waiter;
         self.queue.by_seq.remove(&seq);
-        self.queue.by_owner.remove(&(owner, file, range.first(), range.last(), mode));
+        self.queue.own_mut(owner).remove(&(file, range.first(), range.last(), mode));
         self.names.disuse_owner(owner);
         self.names.file_shrank(file);
         if waiter.granted.is_none() {

@@ -189,7 +189,7 @@ impl World {
             let mut claims = Vec::new();
             for (number, process) in it.processes.iter_mut().enumerate() {
                 if let Job::Asking { flag, .. } = &mut process.job {
-                    *flag = None;
+                    *flag = flag.filter(|flag| flag.0 >= epoch);
                 }
                 claims.extend(spans(&process.held).into_iter().map(|it| (number, Claim::Lock(it))));
                 claims.extend(process.shares.keys().map(|&file| (number, Claim::Share(file))));

@@ -48,7 +48,7 @@ def instant(lab, server, one, a, own, b):
             expect("g2's lock of a free range", answer, "ok")
             expect_within("g2's lock of a free range", seconds, 1)
             expect("g2's lock of g1's range", b.do("lock sh 50 1"), "refused")
-            expect("the way of it", b.do("test ex 0 0").rpartition(" ")[0], "ex 0 100")
+            expect("the way of it", b.do("test ex 0 100").rpartition(" ")[0], "ex 0 100")
             # Longer than it may take to reclaim, had it been told.
             time.sleep(GRACE_S + 2)
             expect("g2's lock of it later", b.do("lock sh 50 1"), "refused")

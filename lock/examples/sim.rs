@@ -63,17 +63,20 @@ fn main() -> ExitCode {
         }
     };
     let (mut steps, mut epochs, mut hash) = (0, 0, 0u64);
+    let mut seen = world::recovery::Seen::default();
     for seed in options.first..options.first + options.count {
         let Ok(report) = play(seed, options.trace) else {
             return ExitCode::FAILURE;
         };
         steps += report.steps;
         epochs += report.epochs;
+        seen.add(&report.recovery);
         hash = hash.rotate_left(1) ^ report.hash;
     }
     println!(
         "{} seeds, {steps} steps, {epochs} server lives, hash {hash:016x}: all kept",
         options.count
     );
+    println!("recoveries: {seen:?}");
     ExitCode::SUCCESS
 }

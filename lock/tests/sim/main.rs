@@ -18,8 +18,8 @@ fn no_seed_breaks_a_promise() {
             );
         }
     }
-    let world::recovery::Seen { instant, kept, unreachable, not_reclaimed, silent } = seen;
-    let often = [instant, kept, unreachable, not_reclaimed, silent];
+    let world::recovery::Seen { instant, kept, unreachable, not_reclaimed, silent, ordered } = seen;
+    let often = [instant, kept, unreachable, not_reclaimed, silent, ordered];
     assert!(often.iter().all(|&times| times > 0), "the seeds do not come to it: {seen:?}");
     println!("{seen:?}");
 }

@@ -47,6 +47,7 @@ pub struct Seen {
     pub unreachable: u64,
     pub not_reclaimed: u64,
     pub silent: u64,
+    pub ordered: u64,
 }
 
 impl Seen {
@@ -56,6 +57,7 @@ impl Seen {
         self.unreachable += other.unreachable;
         self.not_reclaimed += other.not_reclaimed;
         self.silent += other.silent;
+        self.ordered += other.ordered;
     }
 
     fn taken(&mut self, why: TakenWhy) {
@@ -63,6 +65,7 @@ impl Seen {
             TakenWhy::Unreachable => &mut self.unreachable,
             TakenWhy::NotReclaimed => &mut self.not_reclaimed,
             TakenWhy::Silent { .. } => &mut self.silent,
+            TakenWhy::Ordered => &mut self.ordered,
         } += 1;
     }
 }
@@ -191,6 +194,7 @@ impl World {
             TakenWhy::Unreachable => reached_ms.is_none() && now_ms >= ends_ms + hold_ms,
             TakenWhy::NotReclaimed if hold_ms == 0 => reached_ms.is_some() && now_ms >= ends_ms,
             TakenWhy::NotReclaimed => reached_ms.is_some_and(|ms| now_ms >= ms + self.grace_ms),
+            TakenWhy::Ordered => hold_ms == 0,
             TakenWhy::Silent { since_ms } => {
                 self.plan.lease_ms > 0
                     && now_ms >= since_ms + self.plan.lease_ms

@@ -75,7 +75,7 @@ fn a_lock_of_a_client_out_of_reach_outlasts_the_window_and_goes_to_who_waits_aft
     let log = server.log();
     assert!(log.contains("kept=1"), "{log}");
     let line = log.lines().find(|line| line.contains("locks are taken")).expect("a line");
-    assert!(line.contains("could not be told of the restart"), "{line}");
+    assert!(line.contains("nor acknowledge the restart"), "{line}");
     assert!(line.contains("a@127.0.0.3"), "{line}");
 }
 
@@ -104,7 +104,7 @@ fn a_client_that_was_told_and_did_not_reclaim_loses_its_locks_and_others_do_not(
     assert_eq!(b.lock(&file, 2, (4, 1), EXCLUSIVE), Stat::Denied);
     let log = server.log();
     let line = log.lines().find(|line| line.contains("locks are taken")).expect("a line");
-    assert!(line.contains("it knows of the restart and did not reclaim"), "{line}");
+    assert!(line.contains("it acknowledged the restart and did not reclaim"), "{line}");
     // It is not there for reclaiming any more.
     assert_eq!(a.lock(&file, 1, (2, 1), RECLAIM), Stat::Denied);
     assert_eq!(client("c", C).lock(&file, 3, (4, 1), RECLAIM), Stat::Granted);

@@ -82,10 +82,12 @@ impl Taken {
 /// Why locks were taken from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TakenWhy {
-    /// It could not be told of the restart for so long that its locks stand no more.
+    /// It did not reclaim them and has not acknowledged the restart, and they stand no longer.
     Unreachable,
-    /// It was told of the restart and did not reclaim them.
+    /// It acknowledged the restart and did not reclaim them.
     NotReclaimed,
+    /// The grace window was ended by order, before it reclaimed them.
+    Ordered,
     /// They were in somebody's way and it has answered nothing since then.
     Silent {
         /// On the core's clock.

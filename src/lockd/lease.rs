@@ -52,7 +52,8 @@ pub async fn watch(lockd: Lockd, lease: Duration, stop: CancellationToken) {
                 let Some(blocking) = lockd.look(look).await else { return };
                 for client in watch.look(blocking) {
                     let (lockd, ends) = (lockd.clone(), ends.clone());
-                    let (permits, patience) = (Arc::clone(&permits), every.min(PATIENCE_MAX));
+                    // It ends before the next look.
+                    let (permits, patience) = (Arc::clone(&permits), PATIENCE_MAX.min(every / 2));
                     tokio::spawn(async move {
                         let _permit = permits.acquire().await;
                         let started_ms = lockd.now_ms();

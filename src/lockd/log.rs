@@ -46,8 +46,11 @@ pub(super) fn log_grace(event: GraceEvent, now_ms: u64) {
 pub(super) fn log_taken(taken: &Taken, now_ms: u64) {
     let Taken { client_id, locks, shares, .. } = taken;
     let why = match taken.why {
-        TakenWhy::Unreachable => "it could not be told of the restart in all this time".to_owned(),
-        TakenWhy::NotReclaimed => "it knows of the restart and did not reclaim them".to_owned(),
+        TakenWhy::Unreachable => {
+            "it did not reclaim them, nor acknowledge the restart in all this time".to_owned()
+        }
+        TakenWhy::NotReclaimed => "it acknowledged the restart and did not reclaim them".to_owned(),
+        TakenWhy::Ordered => "grace was ended by order before it reclaimed them".to_owned(),
         TakenWhy::Silent { since_ms } => {
             let seconds = now_ms.saturating_sub(since_ms) / 1000;
             format!("others wait for them, and it has answered nothing for {seconds} s")

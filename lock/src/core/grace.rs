@@ -316,7 +316,7 @@ impl Core {
         let (dropped, kept) =
             if self.config.unreachable_hold_ms == 0 { (left, 0) } else { (0, left) };
         if dropped > 0 {
-            self.drop_unreclaimed(fx);
+            self.drop_unreclaimed(why, fx);
         }
         let reclaimed = window.reclaimed;
         fx.push(Effect::Grace(GraceEvent::Closed { why, reclaimed, dropped, kept }));

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Core;
-use crate::effect::{Effect, Taken, TakenWhy};
+use crate::effect::{Effect, GraceEnd, Taken, TakenWhy};
 use crate::table::Standing;
 
 /// Until when what is unreclaimed stands, by client.
@@ -151,23 +151,16 @@ impl Core {
         fx.push(Effect::Taken(taken));
     }
 
-    /// Drops all that nobody reclaimed.
-    pub(super) fn drop_unreclaimed(&mut self, fx: &mut Vec<Effect>) {
-        let locks = &self.table.locks;
-        let unreclaimed: Vec<u32> = locks
-            .numbers()
-            .filter(|&ix| locks.get(ix).attrs.standing == Standing::Unreclaimed)
-            .collect();
-        let shares = &self.table.shares;
-        let unclaimed = |&(owner, file): &(u32, u32)| {
-            shares.get(owner, file).is_some_and(|share| share.unreclaimed)
-        };
-        let reservations: Vec<(u32, u32)> = shares.all().filter(unclaimed).collect();
-        for ix in unreclaimed {
-            self.table.release(ix, fx);
+    /// Drops all that nobody reclaimed: nothing is held beyond the window, which ends.
+    pub(super) fn drop_unreclaimed(&mut self, end: GraceEnd, fx: &mut Vec<Effect>) {
+        for (client, hold) in std::mem::take(&mut self.holds.by_client) {
+            let why = match (end, hold.reached) {
+                (GraceEnd::Ordered, _) => TakenWhy::Ordered,
+                (_, true) => TakenWhy::NotReclaimed,
+                (_, false) => TakenWhy::Unreachable,
+            };
+            self.take_unreclaimed(client, why, fx);
         }
-        for (owner, file) in reservations {
-            self.table.release_share(owner, file, fx);
-        }
+        self.holds.due.clear();
     }
 }

@@ -48,7 +48,7 @@ def instant(lab, server, one, a, own, b):
             expect("g2's lock of a free range", answer, "ok")
             expect_within("g2's lock of a free range", seconds, 1)
             expect("g2's lock of g1's range", b.do("lock sh 50 1"), "refused")
-            expect("the way of it", b.do("test ex 0 0").rpartition(" ")[0], "ex 0 100")
+            expect("the way of it", b.do("test ex 0 100").rpartition(" ")[0], "ex 0 100")
             # Longer than it may take to reclaim, had it been told.
             time.sleep(GRACE_S + 2)
             expect("g2's lock of it later", b.do("lock sh 50 1"), "refused")
@@ -77,7 +77,7 @@ def hold(lab, server, one, a, own, b):
         with lab.check("strict: it goes to who waits when the hold is over"):
             b.ask("wait ex 50 1")
             expect("g2's wait", b.answer(HOLD_S + RETRY_S), "ok")
-            await_line(server, "it could not be told of the restart")
+            await_line(server, "nor acknowledge the restart")
     with lab.check("strict: back again, the guest finds the other's lock in its way"):
         with lockers(a.path, one) as (again,):
             expect("g1's lock", again.do("lock ex 50 1", REACH_LIMIT_S), "refused")

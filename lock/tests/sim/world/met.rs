@@ -6,7 +6,7 @@ use std::ops::AddAssign;
 use cleat_lock::Counters;
 
 /// The names of what is counted.
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 22] = [
     "granted",
     "granted after a wait",
     "reclaimed",
@@ -28,6 +28,7 @@ const NAMES: [&str; 21] = [
     "taken as unreachable",
     "taken as not reclaimed",
     "taken as silent",
+    "taken by order",
 ];
 
 /// How often what happened.
@@ -57,6 +58,7 @@ impl Met {
             timed_out,
             lapsed,
             rolled_back,
+            0,
             0,
             0,
             0,

@@ -161,6 +161,7 @@ impl World {
             TakenWhy::Unreachable => reached_ms.is_none() && now_ms >= ends_ms + hold_ms,
             TakenWhy::NotReclaimed if hold_ms == 0 => reached_ms.is_some() && now_ms >= ends_ms,
             TakenWhy::NotReclaimed => reached_ms.is_some_and(|ms| now_ms >= ms + self.grace_ms),
+            TakenWhy::Ordered => hold_ms == 0,
             TakenWhy::Silent { since_ms } => {
                 self.recovery.lease_ms > 0
                     && now_ms >= since_ms + self.recovery.lease_ms
@@ -209,5 +210,6 @@ fn name(why: TakenWhy) -> &'static str {
         TakenWhy::Unreachable => "taken as unreachable",
         TakenWhy::NotReclaimed => "taken as not reclaimed",
         TakenWhy::Silent { .. } => "taken as silent",
+        TakenWhy::Ordered => "taken by order",
     }
 }

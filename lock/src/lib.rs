@@ -31,7 +31,10 @@ mod table;
 pub mod types;
 
 pub use crate::config::{Config, Limits};
-pub use crate::core::{ClientView, Core, Counters, GraceView, WaitTimes};
+pub use crate::core::{
+    Claim, ClaimState, Claimed, Clear, Cleared, ClientView, Core, Counters, Cursor, Filter,
+    GraceView, Obstacle, PageLimits, WaitTimes, Waiting,
+};
 pub use crate::effect::{Conflict, Effect, GraceEnd, GraceEvent, Grant, Outcome, ShareConflict};
 pub use crate::error::{Limit, LockError};
 pub use crate::input::{GrantAck, Input, LockRequest, ShareRequest, UpgradeRequest, Wait};

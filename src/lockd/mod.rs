@@ -7,7 +7,7 @@ mod idle;
 mod program;
 
 pub use contacts::Contacts;
-pub use driver::{Event, Lockd, Settings, Thread};
+pub use driver::{Event, Lockd, Metrics, Settings, Thread};
 pub use granted::call_back;
 pub use idle::{IDLE, LOOK, forget_idle};
 pub use program::Nlm;

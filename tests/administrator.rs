@@ -455,12 +455,12 @@ fn a_listing_of_a_hundred_thousand_locks_and_lock_traffic_go_on_at_once() {
     }
     let rest: Vec<String> = lines.collect();
     assert_eq!(rest.last().map(String::as_str), Some("\"end\""));
-    let mut svids: Vec<u64> = first
-        .iter()
-        .chain(&rest[..rest.len() - 1])
-        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
-        .map(|answer| answer["claim"]["svid"].as_u64().expect("a number"))
-        .collect();
+    let svid = |line: &String| -> u64 {
+        let (_, after) = line.split_once("\"svid\":").expect("a process");
+        let (number, _) = after.split_once(',').expect("more");
+        number.parse().expect("a number")
+    };
+    let mut svids: Vec<u64> = first.iter().chain(&rest[..rest.len() - 1]).map(svid).collect();
     svids.sort_unstable();
     let listed = svids.len();
     svids.dedup();
@@ -471,7 +471,6 @@ fn a_listing_of_a_hundred_thousand_locks_and_lock_traffic_go_on_at_once() {
     assert!(listed < LOCKS as usize, "it went on while locks were released");
 
     let left = (LOCKS - 2 * TAKEN) as usize;
-    assert_eq!(rows(&json(&site, &["locks"])).len(), left);
     // A line for each lock, one for the file and one for the columns.
     assert_eq!(cleat(&site, &["locks"]).lines().count(), left + 2);
     let told = cleat(&site, &["locks", "clear", "--client", "a"]);

@@ -7,7 +7,7 @@ use cleat_nlm::owner::PREFIX;
 use cleat_nlm::{ClientName, Note};
 
 use super::paths::{Paths, hexadecimal};
-use super::wire::{ClaimLine, ClientLine, Holder, Kind, Obstacle, PathText, State};
+use super::wire::{ClaimLine, ClientLine, Kind, Obstacle, PathText, State};
 use crate::vfs::Whereabouts;
 
 /// A claim as a line. Finding its path may block.
@@ -35,7 +35,9 @@ pub(super) fn claim_line(claim: Claim, paths: &mut Paths, now_ms: u64) -> ClaimL
         length: None,
         access: None,
         deny: None,
-        holder: holder(&claim.owner),
+        client: shown(&claim.owner.client_id).to_owned(),
+        svid: svid(&claim.owner),
+        owner: claim.owner.owner_id.to_string(),
         export: claim.owner.share_name.to_string(),
         since_ms: claim.since_ms,
         age_ms: now_ms.saturating_sub(claim.since_ms),
@@ -69,16 +71,19 @@ pub(super) fn claim_line(claim: Claim, paths: &mut Paths, now_ms: u64) -> ClaimL
 }
 
 fn obstacle(one: &CoreObstacle) -> Obstacle {
-    Obstacle { id: one.id.uuid().to_string(), waiting: one.waiting, holder: holder(&one.owner) }
+    Obstacle {
+        id: one.id.uuid().to_string(),
+        waiting: one.waiting,
+        client: shown(&one.owner.client_id).to_owned(),
+        svid: svid(&one.owner),
+        owner: one.owner.owner_id.to_string(),
+    }
 }
 
-fn holder(owner: &Owner) -> Holder {
+/// The client's number for an owner of NLM.
+fn svid(owner: &Owner) -> Option<u32> {
     let nlm = owner.owner_id.starts_with(PREFIX);
-    Holder {
-        client: shown(&owner.client_id).to_owned(),
-        svid: nlm.then(|| Note::of(&owner.owner_id, &owner.note).svid),
-        owner: owner.owner_id.to_string(),
-    }
+    nlm.then(|| Note::of(&owner.owner_id, &owner.note).svid)
 }
 
 /// A client as people know it: `name@address`, where the name has no odd byte that is not escaped.

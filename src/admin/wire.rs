@@ -157,9 +157,12 @@ pub struct ClaimLine {
     pub access: Option<String>,
     /// Of a share, what nobody else may do, likewise.
     pub deny: Option<String>,
-    /// Whose.
-    #[serde(flatten)]
-    pub holder: Holder,
+    /// Whose: the client, as `name@address`.
+    pub client: String,
+    /// The client's number for the process: its pid, or on Linux a number in place of that.
+    pub svid: Option<u32>,
+    /// The owner's whole name in the lock table.
+    pub owner: String,
     /// The export it came through.
     pub export: String,
     /// Since when it is held or waits.
@@ -175,17 +178,6 @@ pub struct ClaimLine {
     pub waits_for_more: u32,
 }
 
-/// Who has or wants something.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Holder {
-    /// The client, as `name@address`.
-    pub client: String,
-    /// The client's number for the process: its pid, or on Linux a number in place of that.
-    pub svid: Option<u32>,
-    /// The owner's whole name in the lock table.
-    pub owner: String,
-}
-
 /// Whom somebody waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Obstacle {
@@ -193,9 +185,12 @@ pub struct Obstacle {
     pub id: String,
     /// Whether it waits itself.
     pub waiting: bool,
-    /// Whose.
-    #[serde(flatten)]
-    pub holder: Holder,
+    /// Whose: the client, as `name@address`.
+    pub client: String,
+    /// The client's number for the process, as in [`ClaimLine`].
+    pub svid: Option<u32>,
+    /// The owner's whole name in the lock table.
+    pub owner: String,
 }
 
 /// A client.

@@ -76,7 +76,8 @@ impl Server {
         let mut stream = self.connect()?;
         let mut line = serde_json::to_vec(request).map_err(|error| failed(&error))?;
         line.push(b'\n');
-        stream.write_all(&line).map_err(|error| failed(&error))?;
+        // A server that refuses before it has read all of it has said why.
+        let sent = stream.write_all(&line);
         for line in BufReader::new(stream).lines() {
             let line = line.map_err(|error| failed(&error))?;
             match serde_json::from_str(&line).map_err(|error| failed(&error))? {
@@ -85,6 +86,7 @@ impl Server {
                 answer => take(answer)?,
             }
         }
+        sent.map_err(|error| failed(&error))?;
         Err(Trouble::Failed("the server ended before its answer did".to_owned()))
     }
 

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use super::ask::{JsonArray, Server, Trouble, end, say, say_json, unexpected};
 use super::text::{age, aligned, count, path, printable};
 use crate::admin::wire::{
-    Answer, ClaimLine, Holder, Kind, Obstacle, PathText, Released, Request, State, Target, Which,
+    Answer, ClaimLine, Kind, Obstacle, PathText, Released, Request, State, Target, Which,
 };
 use crate::config::draft::absolute;
 
@@ -207,8 +207,8 @@ fn row(claim: &ClaimLine) -> Vec<String> {
         mode,
         range,
         age(claim.age_ms),
-        claim.holder.svid.map_or_else(|| "-".to_owned(), |svid| svid.to_string()),
-        printable(&claim.holder.client),
+        claim.svid.map_or_else(|| "-".to_owned(), |svid| svid.to_string()),
+        printable(&claim.client),
     ]
 }
 
@@ -238,7 +238,7 @@ fn obstacles(claim: &ClaimLine) -> Vec<String> {
 }
 
 fn waits_for(obstacle: &Obstacle) -> String {
-    let Obstacle { id, waiting, holder: Holder { client, svid, .. } } = obstacle;
+    let Obstacle { id, waiting, client, svid, .. } = obstacle;
     let svid = svid.map(|svid| format!(" svid {svid}")).unwrap_or_default();
     let how = if *waiting { ", which waits ahead" } else { "" };
     format!("waits for {} of {}{svid}{how}", short(id), printable(client))

@@ -119,7 +119,8 @@ impl Default for Cursor {
 pub struct PageLimits {
     /// The most claims on it.
     pub claims: usize,
-    /// The most claims and empty slots that are looked at for it.
+    /// The most claims, empty slots and obstacles that are looked at for it; the obstacles of the
+    /// last claim may exceed it.
     pub looks: usize,
 }
 
@@ -163,15 +164,18 @@ impl Core {
         from: u64,
         limits: PageLimits,
     ) -> (Vec<Claim>, Option<Cursor>) {
-        let mut found = Vec::new();
-        for (looked, (seq, ix)) in self.table.queue.from(from).enumerate() {
+        let (mut found, mut looked) = (Vec::new(), 0);
+        for (seq, ix) in self.table.queue.from(from) {
             if found.len() >= limits.claims || looked >= limits.looks {
                 return (found, Some(Cursor::Waiters(seq)));
             }
+            looked += 1;
             let waiter = self.table.queue.get(ix);
             // What was granted is met as a lock.
             if waiter.granted.is_none() && self.wants(wanted, waiter.owner, waiter.file) {
-                found.push(self.claim_of_waiter(ix));
+                let (claim, obstacles) = self.look_at_waiter(ix);
+                looked += obstacles as usize;
+                found.push(claim);
             }
         }
         (found, Some(Cursor::Locks(0)))
@@ -253,19 +257,26 @@ impl Core {
     }
 
     pub(super) fn claim_of_waiter(&self, ix: u32) -> Claim {
+        self.look_at_waiter(ix).0
+    }
+
+    /// A request, and how many obstacles were looked at to tell what it waits for.
+    fn look_at_waiter(&self, ix: u32) -> (Claim, u32) {
         let &Waiter { id, owner, file, mode, queued_ms, .. } = self.table.queue.get(ix);
-        Claim {
+        let (waiting, obstacles) = self.obstacles_of(ix);
+        let claim = Claim {
             id: Some(id),
             owner: self.table.names.owners[owner].owner.clone(),
             file: self.table.names.files[file].id.clone(),
             what: Claimed::Range { range: self.table.queue.range(ix), mode },
-            state: ClaimState::Waiting(self.obstacles_of(ix)),
+            state: ClaimState::Waiting(waiting),
             since_ms: queued_ms,
-        }
+        };
+        (claim, obstacles)
     }
 
     /// What a waiter waits for: the edges that a search for deadlocks follows.
-    fn obstacles_of(&self, ix: u32) -> Waiting {
+    fn obstacles_of(&self, ix: u32) -> (Waiting, u32) {
         let (range, seq) = (self.table.queue.range(ix), self.table.queue.seq(ix));
         let &Waiter { owner, file, mode, .. } = self.table.queue.get(ix);
         let (mut waits_for, mut counted) = (Vec::new(), 0u32);
@@ -294,11 +305,12 @@ impl Core {
             }
         }
         let named = u32::try_from(waits_for.len()).unwrap_or(u32::MAX);
-        Waiting {
+        let waiting = Waiting {
             waiter: WaiterId(seq),
             ahead: u32::try_from(ahead.len()).unwrap_or(u32::MAX),
             more: if counted >= OBSTACLES_COUNTED_MAX { counted } else { counted - named },
             waits_for,
-        }
+        };
+        (waiting, counted)
     }
 }

@@ -364,6 +364,21 @@ fn what_is_no_request_gets_an_error_and_the_next_is_served() {
 }
 
 #[test]
+fn those_who_say_nothing_keep_nobody_out_for_long() {
+    let site = Site::new();
+    let _server = site.serve();
+    let connect = || UnixStream::connect(state_dir(&site).join("admin.sock")).expect("connected");
+    let silent: Vec<UnixStream> = (0..16).map(|_| connect()).collect();
+    let one_more = raw(&site, b"\"status\"\n");
+    assert_eq!(one_more[0]["error"], "too many others ask at this moment");
+    // In time they are told that nothing came, and others are served.
+    let mut told = String::new();
+    (&silent[0]).read_to_string(&mut told).expect("an answer");
+    assert_eq!(told, "{\"error\":\"no request came\"}\n");
+    until(SOON, true, || raw(&site, b"\"status\"\n")[0]["status"].is_object());
+}
+
+#[test]
 fn the_socket_is_its_owners_alone() {
     let site = Site::new();
     let server = site.serve();

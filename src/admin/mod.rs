@@ -111,7 +111,7 @@ async fn accept(listener: &UnixListener) -> Option<(UnixStream, UCred)> {
         Err(error) => {
             // Out of descriptors, most likely: that passes.
             warn!(%error, "the administrator's socket");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
             return None;
         }
     };

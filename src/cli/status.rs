@@ -61,10 +61,10 @@ fn rows(report: &StatusReport) -> Vec<Vec<String>> {
     rows.push(row(
         "answers kept",
         format!(
-            "{} of {} at most, of {}; {}",
+            "{}, of {}; {} at most; {}",
             cache.answers,
-            cache.answers_max,
             count(cache.clients, "client", "clients"),
+            cache.answers_max,
             count(cache.repeated, "call was a repetition", "calls were repetitions"),
         ),
     ));

@@ -61,8 +61,7 @@ def clear(lab, server, waiter, loser):
         seconds, answer = seconds_until(waiter.answer)
         expect("g2's wait", answer, "ok")
         expect_within("the hand-over", seconds, HANDOVER_LIMIT_S)
-        # Its own kernel refuses this one, which does not know that the lock is gone. Beside what g1
-        # believes to hold, the server is asked.
+        # Its kernel believes still to hold 0 to 99, and asks nobody for that.
         expect("g1's other process beside it", loser.do("lock ex 200 1"), "ok")
         states = [(row["client"].split("@")[0], row["state"]) for row in server.ask("locks")]
         expect("the table", sorted(states), [("g1", "held"), ("g2", "held")])

@@ -119,6 +119,7 @@ fn what_is_there_from_the_first_page_to_the_last_is_listed_once() {
         desk.lock_full(&format!("stays/{n}"), "f", bytes(n * 10, n * 10), X, ask());
         desk.lock_full(&format!("goes/{n}"), "g", bytes(n * 10, n * 10), X, ask());
     }
+    assert_eq!(all(&mut desk, &Filter::default()).len(), 80);
     let mut n = 0;
     let claims = listing(&mut desk, &Filter::default(), |desk| {
         desk.unlock_full(&format!("goes/{}", n % 40), "g", bytes(0, 1000));
@@ -130,6 +131,19 @@ fn what_is_there_from_the_first_page_to_the_last_is_listed_once() {
     assert_eq!((stays.len(), stays.into_iter().collect::<BTreeSet<_>>().len()), (40, 40));
     let names: BTreeSet<_> = claims.iter().map(|claim| claim.id).collect();
     assert_eq!(names.len(), claims.len());
+}
+
+#[test]
+fn share_reservations_come_in_pages_too() {
+    let mut desk = Desk::new();
+    for n in 0..20 {
+        desk.share_full(&format!("a/{n}"), "f", (Access::Read, Access::None), ask());
+        desk.share_full(&format!("a/{n}"), "g", (Access::Read, Access::None), ask());
+    }
+    let claims = all(&mut desk, &Filter::default());
+    let places: BTreeSet<_> =
+        claims.iter().map(|claim| (&claim.owner.owner_id, &claim.file)).collect();
+    assert_eq!((claims.len(), places.len()), (40, 40));
 }
 
 #[test]

@@ -249,6 +249,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn repetitions_are_counted() {
+        let duplicates = Duplicates::new();
+        for (uid, port) in [(1, 700), (1, 800), (2, 700), (1, 900)] {
+            let call = call(port, 1, Transport::Tcp, uid, 1);
+            drop(duplicates.answer(call, |_| Answer::Now(Ok(Writer::new()))));
+        }
+        let counts = DuplicateCounts { answers: 2, clients: 1, repeated: 2 };
+        assert_eq!(duplicates.count(), counts);
+    }
+
     fn entry(since: Instant) -> Entry {
         Entry { answer: watch::channel(None).1, since }
     }

@@ -1,7 +1,7 @@
 //! What crosses the administrator's socket: a request in one line of JSON, and the answer in many.
 //!
 //! Whoever connects sends one request and reads lines until [`Answer::End`] or [`Answer::Error`];
-//! an answer without either was cut off. Numbers of milliseconds are Unix time unless they are ages.
+//! an answer without either was cut off. Milliseconds are of Unix time unless they are ages.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -167,6 +167,9 @@ fn a_directory_moved_away_has_no_way_out(lab: Lab) {
 /// In a mount namespace of its own; does nothing where the process may not have one.
 fn mounts_inside_are_not_entered(lab: Lab) {
     let dir = lab.make_dir(&alice(), "dir", 0o777);
+    let how = CreateHow::Guarded(with_mode(0o644));
+    let (file, hidden) = lab.fs.create(&alice(), &dir, b"file", how, &mut Wcc::default()).unwrap();
+    let identity = lab.fs.identity(&file).unwrap();
     let (root, path) = (lab.fs.root(), lab.path("dir"));
     let thread = std::thread::spawn(move || {
         let Ok(target) = std::ffi::CString::new(path.into_os_string().into_encoded_bytes()) else {
@@ -197,6 +200,16 @@ fn mounts_inside_are_not_entered(lab: Lab) {
             fs: LocalFs::open(&lab.path(""), lab.table.clone(), lab.options).unwrap(),
             ..lab
         };
+        // Its path leads elsewhere now, so it is not told.
+        let found = lab.fs.whereabouts(&identity);
+        assert!(!matches!(found, Some(Whereabouts::At(_))), "{found:?}");
+        if !lab.fs.uses_handle_table() {
+            let inode = |at: &Whereabouts| match at {
+                Whereabouts::Nameless { inode, .. } => Some(*inode),
+                _ => None,
+            };
+            assert_eq!(found.as_ref().and_then(inode), Some(hidden.fileid));
+        }
         assert_eq!(lab.lookup(&Identity::ROOT, &root, "dir"), os(Errno::ACCESS));
         assert_eq!(lab.names(&alice(), &root).unwrap(), [".", "..", "dir"]);
         if !lab.fs.uses_handle_table() {

@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::hash::Hasher;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cleat_mount::wire::MountError;
@@ -20,7 +20,10 @@ use siphasher::sip::SipHasher24;
 
 use crate::rpc_server::Call;
 use crate::vfs::local::{HandleTable, LocalFs, LocalOptions};
-use crate::vfs::{Attributes, FILE_HANDLE_BYTES_MAX, FileHandle, FileSystem, FsError, Kind};
+use crate::vfs::{
+    Attributes, FILE_HANDLE_BYTES_MAX, FileHandle, FileIdentity, FileSystem, FsError, Kind,
+    Whereabouts,
+};
 
 /// The most bytes of a handle (RFC 1813 2.4, NFS3_FHSIZE).
 const HANDLE_BYTES_MAX: usize = 64;
@@ -139,6 +142,32 @@ impl Exports {
         self.names.get(export).map_or_else(|| "".into(), Arc::clone)
     }
 
+    /// Where the file is that locks know by these bytes, for people; `None` where no export knows
+    /// it. It may block.
+    #[must_use]
+    pub fn whereabouts(&self, identity: &[u8]) -> Option<Whereabouts> {
+        let identity = FileIdentity(identity.into());
+        let mut known = None;
+        for fs in &self.filesystems {
+            match fs.whereabouts(&identity) {
+                Some(at @ Whereabouts::At(_)) => return Some(at),
+                other => known = known.or(other),
+            }
+        }
+        known
+    }
+
+    /// What locks on the file at a path of this machine are kept by; `None` where it is in no
+    /// export. It may block.
+    pub fn identity_at(&self, path: &Path) -> Result<Option<FileIdentity>, FsError> {
+        for fs in &self.filesystems {
+            if let Some(identity) = fs.identity_at(path)? {
+                return Ok(Some(identity));
+            }
+        }
+        Ok(None)
+    }
+
     /// Judges a handle from the wire for this call. Whether its file is still there, the file
     /// system says.
     pub fn resolve(&self, handle: &[u8], call: &Call) -> Result<Target, Refusal> {
@@ -250,7 +279,6 @@ mod tests {
     use crate::vfs::local::MemoryHandleTable;
     use cleat_mount::{ClientRule, Export, Options, Who};
     use cleat_rpc::{AuthSys, CallHeader, Credential};
-    use std::path::Path;
 
     const KEY: [u8; 16] = *b"sixteen byte key";
 

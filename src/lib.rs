@@ -1,5 +1,6 @@
 //! Cleat, an NFSv3 server whose locks hold: everything that touches the world.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod exports;

@@ -2,15 +2,18 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::admin::{self, Admin};
 use crate::config::{Config, Durability};
 use crate::exports::{Exports, ExportsError};
 use crate::lockd::{self, Lockd, Nlm};
@@ -96,6 +99,15 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     if let Some(lease) = config.client_lease {
         tokio::spawn(lockd::watch(lockd.clone(), lease, background.clone()));
     }
+    let admin = Admin {
+        lockd: lockd.clone(),
+        exports,
+        duplicates: Box::new(listener.duplicates()),
+        listen: bound.clone(),
+        nsm_state: identity.nsm_state,
+        started_ms: lockd.now_ms(),
+    };
+    let administrators = open_to_administrators(admin, &config.state_dir, &background);
     let registered = match Registration::start(config.rpcbind, &bound).await {
         Ok(registration) => {
             let (lockd, state) = (lockd.clone(), identity.nsm_state);
@@ -113,6 +125,10 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         warn!("some requests were not answered within {} s", STOP_PATIENCE.as_secs());
     }
     background.cancel();
+    if let Some(administrators) = administrators {
+        // Its socket must be gone before another server may have the directory.
+        let _ = administrators.await;
+    }
     lockd.stop();
     let joined = tokio::task::spawn_blocking(move || thread.join()).await;
     if !matches!(joined, Ok(Ok(()))) {
@@ -140,6 +156,21 @@ fn lock_settings(config: &Config, exact: bool) -> lockd::Settings {
             unreachable_hold_ms: milliseconds(config.unreachable_hold),
             ..cleat_lock::Config::default()
         },
+    }
+}
+
+/// Answers the administrator's commands, until `stop`. Clients are served also where that cannot be.
+fn open_to_administrators(
+    admin: Admin,
+    state_dir: &Path,
+    stop: &CancellationToken,
+) -> Option<JoinHandle<()>> {
+    match admin::Socket::bind(state_dir) {
+        Ok(socket) => Some(tokio::spawn(admin::serve(admin, socket, stop.clone()))),
+        Err(error) => {
+            warn!(%error, "no socket for cleat locks and the like in the state directory");
+            None
+        }
     }
 }
 

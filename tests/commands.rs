@@ -30,7 +30,16 @@ fn version_and_help_end_with_0() {
     let version = cleat(&["--version"]);
     assert_eq!(version.status.code(), Some(0));
     assert_eq!(stdout(&version), format!("cleat {}\n", env!("CARGO_PKG_VERSION")));
-    for arguments in [&["--help"][..], &["serve", "--help"], &["check", "--help"]] {
+    for arguments in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["check", "--help"],
+        &["locks", "--help"],
+        &["locks", "clear", "--help"],
+        &["clients", "--help"],
+        &["status", "--help"],
+        &["grace", "end", "--help"],
+    ] {
         let help = cleat(arguments);
         assert_eq!(help.status.code(), Some(0), "{arguments:?}");
         assert!(stdout(&help).contains("Usage: cleat"), "{arguments:?}");

@@ -83,10 +83,9 @@ fn what_was_acknowledged_is_on_record_whenever_the_server_is_killed() {
                 .map(|(index, held)| {
                     let (site, held) = (&site, held.clone());
                     let mut client = Client::connect_from(&server, CLIENTS[index], address(index));
-                    scope.spawn(move || {
-                        let file = client.file(site);
-                        stream(&mut client, &file, 100 * index as u64, held)
-                    })
+                    // The server lives until each has what it needs to begin.
+                    let file = client.file(site);
+                    scope.spawn(move || stream(&mut client, &file, 100 * index as u64, held))
                 })
                 .collect();
             std::thread::sleep(Duration::from_millis(60 + u64::from(kill * 7 % 40)));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::core::Cleared;
 use crate::error::{Limit, LockError};
 use crate::record::{LockRecord, RecordOp};
 use crate::types::{Access, FileId, Mode, Owner, Range, Token, WaiterId};
@@ -158,6 +159,8 @@ pub enum Outcome {
         /// The limit.
         maximum: u64,
     },
+    /// An administrator's clear released this.
+    Cleared(Cleared),
     /// What the request named is not there.
     NotFound,
     /// A cancel came too late: the owner holds the lock, and keeps it.
@@ -199,6 +202,7 @@ impl Outcome {
             | Outcome::Done
             | Outcome::Free
             | Outcome::AlreadyHeld
+            | Outcome::Cleared(_)
             | Outcome::StillHolds => None,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::core::Clear;
 use crate::types::{Access, FileId, LockId, Mode, Owner, Range, Token, WaiterId};
 
 /// One step's input. Every variant with a `token` is answered by exactly one
@@ -109,8 +110,7 @@ pub enum Input {
         /// Which client.
         client_id: Arc<str>,
     },
-    /// Release everything of a client, locks, shares and waiters (NLM_FREE_ALL, an
-    /// administrator's clear).
+    /// Release everything of a client, locks, shares and waiters (NLM_FREE_ALL).
     ///
     /// Outcome: `Done`.
     FreeAll {
@@ -173,6 +173,18 @@ pub enum Input {
         /// Names the reply.
         token: Token,
     },
+    /// Release by an administrator's order, in grace and out of it. What is cleared in a grace
+    /// window may be reclaimed by its client, where nothing is in the way by then.
+    ///
+    /// Outcomes: `Cleared`, `NotFound` where there is nothing of it.
+    Clear {
+        /// Names the reply.
+        token: Token,
+        /// A fresh id, for the pieces a lock may be cut into.
+        id: LockId,
+        /// What to release.
+        what: Clear,
+    },
     /// Time passed and nothing else: see [`Core::next_deadline`](crate::Core::next_deadline).
     Tick,
 }
@@ -193,7 +205,8 @@ impl Input {
             | Input::FreeAll { token, .. }
             | Input::ClientRestarted { token, .. }
             | Input::ForgetClient { token, .. }
-            | Input::EndGrace { token } => Some(*token),
+            | Input::EndGrace { token }
+            | Input::Clear { token, .. } => Some(*token),
             Input::Disconnected { .. }
             | Input::ClientReached { .. }
             | Input::ClientSilent { .. }
@@ -222,6 +235,7 @@ impl Input {
             | Input::ForgetClient { .. }
             | Input::GrantOutcome { .. }
             | Input::EndGrace { .. }
+            | Input::Clear { .. }
             | Input::Tick => None,
         }
     }

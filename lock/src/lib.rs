@@ -33,7 +33,10 @@ mod table;
 pub mod types;
 
 pub use crate::config::{Config, Limits, Recovery};
-pub use crate::core::{Blocking, ClientView, Core, Counters, GraceView, WaitTimes};
+pub use crate::core::{
+    Blocking, Claim, ClaimState, Claimed, Clear, Cleared, ClientView, Core, Counters, Cursor,
+    Filter, GraceView, Obstacle, PageLimits, WaitTimes, Waiting,
+};
 pub use crate::effect::{
     Conflict, Effect, GraceEnd, GraceEvent, Grant, Outcome, ShareConflict, Taken, TakenWhy, WaitEnd,
 };

@@ -11,6 +11,7 @@
 //! OWNER share FILE ACCESS deny ACCESS [reclaim] [state N]      OWNER unshare FILE
 //! OWNER accepts|refuses               the owner's foremost unacknowledged grant
 //! client NAME free|restarted N|registers|disconnected|forgotten|reached|silent
+//! clear client NAME [FILE]    clear file FILE     clear lock|request OWNER FILE FIRST-LAST
 //! clock +MS          server restarts exact|advice          grace ends
 //! limit NAME N       records shown|hidden                  show FILE         who blocks
 //! recovery strict|instant hold MS
@@ -28,9 +29,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cleat_lock::{
-    Access, Config, Conflict, Effect, FileId, GraceEvent, GrantAck, Input, LockRecord, LockRequest,
-    Mode, Outcome, Range, Record, RecordKey, RecordOp, Recovery, ShareRequest, Taken,
-    UpgradeRequest, Wait,
+    Access, Clear, Cleared, Config, Conflict, Effect, FileId, GraceEvent, GrantAck, Input,
+    LockRecord, LockRequest, Mode, Outcome, Range, Record, RecordKey, RecordOp, Recovery,
+    ShareRequest, Taken, UpgradeRequest, Wait,
 };
 use common::{Desk, S, X, file, image_of, owner};
 
@@ -163,6 +164,10 @@ impl Run {
                 let token = self.token();
                 self.step("grace", Input::EndGrace { token })
             }
+            "clear" => {
+                let input = self.clear(&mut words);
+                self.step("clear", input)
+            }
             "client" => {
                 let client = words.next();
                 let input = self.of_client(client, &mut words);
@@ -212,6 +217,33 @@ impl Run {
             "forgotten" => Input::ForgetClient { token, client_id },
             other => panic!("no order: {other}"),
         }
+    }
+
+    /// An administrator's order. What it names by its place is looked up as a listing would.
+    fn clear(&mut self, words: &mut Words<'_>) -> Input {
+        let (token, id) = (self.token(), self.desk.fresh_id());
+        let what = match words.next() {
+            "client" => match (Arc::from(words.next()), words.0.pop()) {
+                (client, Some(on)) => Clear::ClientOnFile(client, file(on)),
+                (client, None) => Clear::Client(client),
+            },
+            "file" => Clear::File(file(words.next())),
+            "lock" => {
+                let (owner, file, range) = (owner(words.next()), file(words.next()), words.range());
+                let mut locks = self.desk.core.locks();
+                let named = |lock: &LockRecord| lock.owner.is(&owner) && lock.range == range;
+                let lock = locks.find(named).expect("a lock").id;
+                Clear::Lock { lock, owner, file, range }
+            }
+            "request" => {
+                let (owner, range) = (owner(words.next()), (words.next(), words.range()).1);
+                let mut waiters = self.desk.core.waiters();
+                let found = waiters.find(|one| one.owner.is(&owner) && one.range == range);
+                Clear::Waiter(found.expect("a request").waiter)
+            }
+            other => panic!("nothing to clear: {other}"),
+        };
+        Input::Clear { token, id, what }
     }
 
     fn of_owner(&mut self, who: &str, words: &mut Words<'_>) -> Input {
@@ -418,6 +450,10 @@ fn answer(outcome: &Outcome) -> String {
         }
         Outcome::Granted => "granted".to_owned(),
         Outcome::Blocked => "blocked".to_owned(),
+        Outcome::Cleared(Cleared { locks, shares, waiters, named }) => {
+            assert_eq!(named.len() as u64, locks + shares + waiters);
+            format!("released {locks} locks, {shares} shares, {waiters} waiters")
+        }
         Outcome::Done => "done".to_owned(),
         Outcome::Free => "would be granted".to_owned(),
         Outcome::AlreadyHeld => "denied: holds it already".to_owned(),

@@ -20,5 +20,5 @@ pub mod wire;
 pub use contact::{Contact, Damaged, Waiting};
 pub use granted::Sender;
 pub use notify::NotifyPlan;
-pub use owner::{Note, Origin, Transport};
+pub use owner::{ClientName, Note, Origin, Transport};
 pub use procedures::{Call, Refusal};

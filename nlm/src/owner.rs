@@ -111,6 +111,40 @@ fn push_escaped(text: &mut String, name: &[u8]) {
     }
 }
 
+/// What a client is called, read back from its name in the lock table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientName {
+    /// What it calls itself.
+    pub caller_name: Vec<u8>,
+    /// Where it calls from.
+    pub address: IpAddr,
+}
+
+impl ClientName {
+    /// Reads what [`client_id`] wrote; `None` for a client of another protocol.
+    #[must_use]
+    pub fn parse(client_id: &str) -> Option<Self> {
+        let (name, address) = client_id.strip_prefix(PREFIX)?.rsplit_once('@')?;
+        Some(Self { caller_name: unescaped(name)?, address: address.parse().ok()? })
+    }
+}
+
+/// Reads what [`push_escaped`] wrote.
+fn unescaped(text: &str) -> Option<Vec<u8>> {
+    let (mut name, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte != b'%' {
+            name.push(byte);
+            continue;
+        }
+        let (digits, tail) = rest.split_at_checked(2)?;
+        name.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = tail;
+    }
+    Some(name)
+}
+
 /// What a holder is called at its own client: kept by the core as the owner's note, and told to
 /// whoever asks with TEST.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,6 +235,19 @@ mod tests {
         fn different_callers_have_different_names(a: Vec<u8>, b: Vec<u8>, x: [u8; 4], y: [u8; 4]) {
             let same = a == b && x == y;
             prop_assert_eq!(client_id(&a, x.into()) == client_id(&b, y.into()), same);
+        }
+
+        #[test]
+        fn a_client_name_is_read_as_it_was_written(caller_name: Vec<u8>, address: IpAddr) {
+            let address = address.to_canonical();
+            let read = ClientName::parse(&client_id(&caller_name, address));
+            prop_assert_eq!(read, Some(ClientName { caller_name, address }));
+        }
+
+        #[test]
+        fn no_text_is_too_odd_to_be_a_client_name(text: String) {
+            let _ = ClientName::parse(&text);
+            let _ = ClientName::parse(&format!("nlm:{text}@::1"));
         }
 
         #[test]

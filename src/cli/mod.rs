@@ -1,7 +1,13 @@
 //! The commands of `cleat`: what is typed, and the status that each ends with.
 
+mod ask;
 mod check;
+mod clients;
+mod grace;
+mod locks;
 mod serve;
+mod status;
+mod text;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -25,14 +31,24 @@ struct Cli {
 enum Command {
     Serve(Box<serve::Serve>),
     Check(check::Check),
+    Locks(locks::Locks),
+    Clients(clients::Clients),
+    Grace(grace::Grace),
+    Status(status::Status),
 }
 
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
     match Cli::try_parse() {
-        Ok(Cli { command: Command::Serve(serve) }) => serve.run(),
-        Ok(Cli { command: Command::Check(check) }) => check.run(),
+        Ok(Cli { command }) => match command {
+            Command::Serve(serve) => serve.run(),
+            Command::Check(check) => check.run(),
+            Command::Locks(locks) => locks.run(),
+            Command::Clients(clients) => clients.run(),
+            Command::Grace(grace) => grace.run(),
+            Command::Status(status) => status.run(),
+        },
         Err(error) if error.use_stderr() => {
             complain(&one_line(&error));
             ExitCode::from(MISTAKEN)

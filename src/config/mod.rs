@@ -102,6 +102,21 @@ impl Config {
         Self::judge(said.overlaid(flags), mistakes)
     }
 
+    /// The state directory alone, as [`Config::load`] would have it: for those who speak to a
+    /// server that runs, and need no more of its configuration.
+    pub fn state_dir(
+        file: Option<&Path>,
+        flag: Option<Said<PathBuf>>,
+    ) -> Result<PathBuf, Vec<Mistake>> {
+        let mut mistakes = Mistakes::default();
+        let said = file.map(|path| file::read(path, &mut mistakes)).unwrap_or_default();
+        let said = flag.or(said.state_dir).or_else(|| default_state_dir(&mut mistakes));
+        match said {
+            Some(said) if mistakes.is_empty() => Ok(said.value),
+            _ => Err(mistakes.into_sorted()),
+        }
+    }
+
     /// Judges what a draft says. `mistakes` are those that were made in writing it.
     fn judge(draft: Draft, mut mistakes: Mistakes) -> Result<Self, Vec<Mistake>> {
         // What a broken file would have said is not missing.

@@ -12,9 +12,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cleat_lock::{
-    Config, Core, Durability, Effect, Grant, Input, LockId, Outcome, Record, Store, Token, WaiterId,
+    Config, Core, Counters, Durability, Effect, GraceView, Grant, Input, LockId, Outcome, Record,
+    Store, Token, WaiterId,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -39,6 +40,15 @@ pub enum Event {
     },
     /// Stop sending this GRANTED.
     GrantOver(WaiterId),
+}
+
+/// What the core counts, as it was after the last batch.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Metrics {
+    /// The counters.
+    pub counters: Counters,
+    /// The grace window, while it is open.
+    pub grace: Option<GraceView>,
 }
 
 /// How the driver works.
@@ -70,6 +80,7 @@ pub struct Lockd {
     tokens: Arc<AtomicU64>,
     contacts: Arc<Contacts>,
     clock: Clock,
+    metrics: watch::Receiver<Metrics>,
 }
 
 /// Milliseconds since 1970 that never go back while the process lives: what the core calls now.
@@ -114,6 +125,7 @@ impl Lockd {
         let now_ms = clock.now_ms();
         let contacts = Arc::new(Contacts::new(&records));
         let core = Core::restore(config, now_ms, records, settings.grace_ms, settings.exact);
+        let (published, metrics) = watch::channel(Metrics::default());
         let driver = Driver {
             core,
             store,
@@ -124,18 +136,25 @@ impl Lockd {
             effects: Vec::new(),
             restoring: false,
             settled: false,
+            metrics: published,
             contacts: Arc::clone(&contacts),
             events,
             failed,
         };
         let thread = std::thread::Builder::new().name("lockd".into()).spawn(|| driver.run())?;
-        Ok((Self { messages, tokens: Arc::default(), contacts, clock }, thread))
+        Ok((Self { messages, tokens: Arc::default(), contacts, clock, metrics }, thread))
     }
 
     /// The core's clock, in milliseconds.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.clock.now_ms()
+    }
+
+    /// What the core counts. It does not stop for that.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        *self.metrics.borrow()
     }
 
     /// The clients on record.
@@ -210,6 +229,7 @@ struct Driver {
     restoring: bool,
     /// Whether the store knows that no window is open.
     settled: bool,
+    metrics: watch::Sender<Metrics>,
     contacts: Arc<Contacts>,
     events: mpsc::UnboundedSender<Event>,
     failed: CancellationToken,
@@ -294,6 +314,9 @@ impl Driver {
             }
             ops.iter().for_each(|op| self.contacts.apply(op));
         }
+        // Before the words: whoever hears an answer finds it counted.
+        let (counters, grace) = (self.core.counters(), self.core.grace());
+        self.metrics.send_replace(Metrics { counters, grace });
         words.into_iter().for_each(|word| self.say(word));
         self.restoring = false;
         self.note_settled();

@@ -9,7 +9,7 @@ mod log;
 mod program;
 
 pub use contacts::Contacts;
-pub use driver::{Event, Lockd, Settings, Thread};
+pub use driver::{Event, Lockd, Metrics, Settings, Thread};
 pub use granted::call_back;
 pub use idle::{IDLE, LOOK, forget_idle};
 pub use lease::watch;

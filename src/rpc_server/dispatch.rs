@@ -8,7 +8,7 @@ use bytes::Bytes;
 use cleat_rpc::message::NotACall;
 use cleat_rpc::{CallHeader, Fault, Reply};
 
-use super::duplicates::Duplicates;
+use super::duplicates::{DuplicateCounts, Duplicates};
 use super::program::{Answer, Call, Program, Transport};
 
 /// What becomes of a record.
@@ -37,6 +37,10 @@ impl Dispatch {
     pub(super) fn new(programs: Vec<Arc<dyn Program>>) -> Self {
         let programs = programs.into_iter().map(|each| (each.number(), each)).collect();
         Self { programs, duplicates: Duplicates::new() }
+    }
+
+    pub(super) fn duplicates(&self) -> DuplicateCounts {
+        self.duplicates.count()
     }
 
     /// Finds the program and has it answer. RFC 5531 9 says what a call that fits none gets.

@@ -8,6 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hasher;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -56,17 +57,30 @@ struct Answers {
     per_client: HashMap<IpAddr, VecDeque<Key>>,
 }
 
+/// How full the cache is, and what it was good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DuplicateCounts {
+    /// Answers kept now; [`ANSWERS_MAX`] at most.
+    pub answers: usize,
+    /// Addresses that they are of.
+    pub clients: usize,
+    /// Calls since the start that got the answer of a first one.
+    pub repeated: u64,
+}
+
 /// The cache, shared by every connection of a listener.
 #[derive(Debug)]
 pub(super) struct Duplicates {
     answers: Mutex<Answers>,
+    repeated: AtomicU64,
     /// Keeps clients from making two calls alike on purpose.
     seed: (u64, u64),
 }
 
 impl Duplicates {
     pub(super) fn new() -> Self {
-        Self { answers: Mutex::default(), seed: uuid::Uuid::new_v4().as_u64_pair() }
+        let seed = uuid::Uuid::new_v4().as_u64_pair();
+        Self { answers: Mutex::default(), repeated: AtomicU64::default(), seed }
     }
 
     /// Answers a call that changes something: by `run`, unless it was run before.
@@ -74,11 +88,21 @@ impl Duplicates {
         let key = self.key(&call);
         let (told, answer) = watch::channel(None);
         if let Some(first) = self.first(key, answer) {
+            self.repeated.fetch_add(1, Ordering::Relaxed);
             return repeated(first);
         }
         match run(call) {
             Answer::Now(reply) => Answer::Now(keep(&told, reply)),
             Answer::Later(reply) => Answer::later(async move { keep(&told, reply.await) }),
+        }
+    }
+
+    pub(super) fn count(&self) -> DuplicateCounts {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        DuplicateCounts {
+            answers: answers.entries.len(),
+            clients: answers.per_client.len(),
+            repeated: self.repeated.load(Ordering::Relaxed),
         }
     }
 
@@ -223,6 +247,17 @@ mod tests {
         {
             assert_ne!(duplicates.key(&other), first);
         }
+    }
+
+    #[test]
+    fn repetitions_are_counted() {
+        let duplicates = Duplicates::new();
+        for (uid, port) in [(1, 700), (1, 800), (2, 700), (1, 900)] {
+            let call = call(port, 1, Transport::Tcp, uid, 1);
+            drop(duplicates.answer(call, |_| Answer::Now(Ok(Writer::new()))));
+        }
+        let counts = DuplicateCounts { answers: 2, clients: 1, repeated: 2 };
+        assert_eq!(duplicates.count(), counts);
     }
 
     fn entry(since: Instant) -> Entry {

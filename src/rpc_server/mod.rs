@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use dispatch::Dispatch;
+pub use duplicates::{ANSWERS_MAX, DuplicateCounts};
 pub use program::{Answer, Call, Program, Transport};
 
 /// The most bytes of data in one READ or WRITE, and of any other reply: what a record has room for.
@@ -124,6 +125,12 @@ impl Listener {
             let (dispatch, stop) = (Arc::clone(&self.dispatch), self.stop.clone());
             self.tasks.spawn(udp::serve(socket, dispatch, stop, self.tasks.clone()));
         }
+    }
+
+    /// Tells, whenever it is called, what the duplicate request cache holds.
+    pub fn duplicates(&self) -> impl Fn() -> DuplicateCounts + Send + Sync + 'static {
+        let dispatch = Arc::clone(&self.dispatch);
+        move || dispatch.duplicates()
     }
 
     /// Stops taking calls, and returns when those in flight are answered or `patience` is over.

@@ -6,6 +6,8 @@
 #[cfg(target_os = "linux")]
 pub mod local;
 
+use std::path::{Path, PathBuf};
+
 use bytes::Bytes;
 use cleat_mount::Identity;
 use rustix::io::Errno;
@@ -21,6 +23,22 @@ pub struct FileHandle(pub Box<[u8]>);
 /// after a restart. Opaque.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FileIdentity(pub Box<[u8]>);
+
+/// Where a file is on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// At this path, among others perhaps.
+    At(PathBuf),
+    /// Nowhere any more; its last path, where that is known.
+    Deleted(Option<PathBuf>),
+    /// It is there, and none of its names is known at the moment.
+    Nameless {
+        /// Its device, as this boot numbers it.
+        device: u64,
+        /// Its inode.
+        inode: u64,
+    },
+}
 
 /// Why a file system refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -280,6 +298,18 @@ pub trait FileSystem: Send + Sync {
     /// What locks on this file are kept by. Where handles say it by themselves it is answered
     /// for a removed file too, so that locks on it can still be given up.
     fn identity(&self, file: &FileHandle) -> Result<FileIdentity>;
+
+    /// Where the file of an identity is, for people; `None` where it is no file of this tree, or
+    /// where nothing is known of it.
+    fn whereabouts(&self, _identity: &FileIdentity) -> Option<Whereabouts> {
+        None
+    }
+
+    /// The identity of the file at a path of this machine; `None` where that is not in this file
+    /// system.
+    fn identity_at(&self, _path: &Path) -> Result<Option<FileIdentity>> {
+        Ok(None)
+    }
 
     /// A file's attributes; nobody needs a permission for them.
     fn attributes(&self, file: &FileHandle) -> Result<Attributes>;

@@ -94,6 +94,8 @@ pub struct Counters {
     pub lapsed: u64,
     /// Since the start: locks and shares taken from clients that did not come back, or went silent.
     pub taken: u64,
+    /// Since the start: locks, shares and waiters released by an administrator's clear.
+    pub cleared: u64,
     /// Since the start: grants rolled back.
     pub rolled_back: u64,
 }

@@ -1,5 +1,7 @@
 //! The state machine: one input in, its effects out.
 
+mod claims;
+mod clear;
 mod clients;
 mod counters;
 mod grace;
@@ -13,6 +15,8 @@ mod shares;
 mod upgrade;
 mod view;
 
+pub use claims::{Claim, ClaimState, Claimed, Cursor, Filter, Obstacle, PageLimits, Waiting};
+pub use clear::{Clear, Cleared};
 pub use counters::{Counters, WaitTimes};
 pub use lease::Blocking;
 pub use view::{ClientView, GraceView};
@@ -126,6 +130,7 @@ impl Core {
             }
             Input::ForgetClient { token, client_id } => (token, self.forget(&client_id, fx)),
             Input::EndGrace { token } => (token, self.end_grace_by_order(fx)),
+            Input::Clear { token, id, what } => (token, self.clear(id, &what, fx)),
             Input::Disconnected { client_id } => return self.disconnected(&client_id, fx),
             Input::ClientReached { client_id } => return self.client_reached(&client_id),
             Input::ClientSilent { client_id, since_ms } => {

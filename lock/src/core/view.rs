@@ -141,6 +141,16 @@ impl Core {
         clients
     }
 
+    /// The clients in up to `slots_max` places from `from` on, and where the next page begins;
+    /// `None` = there is none. Consistent over pages as [`Core::claims`].
+    #[must_use]
+    pub fn clients_from(&self, from: u32, slots_max: u32) -> (Vec<ClientView>, Option<u32>) {
+        let clients = &self.table.names.clients;
+        let end = from.saturating_add(slots_max).min(clients.slots());
+        let found = (from..end).filter_map(|slot| clients.get(slot)).map(view_client).collect();
+        (found, (end < clients.slots()).then_some(end))
+    }
+
     /// One client, if it is known.
     #[must_use]
     pub fn client(&self, client_id: &str) -> Option<ClientView> {

@@ -68,6 +68,16 @@ impl Locks {
         self.pieces.get(ix).map(|piece| (piece.range, &piece.held))
     }
 
+    /// The piece of this number, if there is one.
+    pub(crate) fn at(&self, slot: u32) -> Option<&Held> {
+        self.pieces.get(slot).map(|piece| &piece.held)
+    }
+
+    /// All numbers of pieces are below this.
+    pub(crate) fn slots(&self) -> u32 {
+        self.pieces.slots()
+    }
+
     pub(crate) fn range(&self, ix: u32) -> Range {
         self.pieces[ix].range
     }

@@ -84,6 +84,11 @@ impl Queue {
         self.by_seq.values().copied()
     }
 
+    /// Those from a number in the queue on, the foremost first.
+    pub(crate) fn from(&self, seq: u64) -> impl Iterator<Item = (u64, u32)> {
+        self.by_seq.range(seq..).map(|(&seq, &ix)| (seq, ix))
+    }
+
     pub(crate) fn waiting(&self) -> u64 {
         self.waiters.len() as u64 - self.pending
     }

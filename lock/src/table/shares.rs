@@ -48,6 +48,11 @@ impl Shares {
         self.own.keys().copied()
     }
 
+    /// Owner and file of each from these on.
+    pub(crate) fn from(&self, first: (u32, u32)) -> impl Iterator<Item = (u32, u32)> {
+        self.own.range(first..).map(|(&key, _)| key)
+    }
+
     /// The files the owner has reserved.
     pub(crate) fn own_all(&self, owner: u32) -> impl Iterator<Item = u32> {
         self.own.range((owner, 0)..=(owner, u32::MAX)).map(|(&(_, file), _)| file)

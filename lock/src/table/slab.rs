@@ -38,6 +38,11 @@ impl<T> Slab<T> {
         self.items.get(ix as usize)?.as_ref()
     }
 
+    /// How many numbers were given out at a time, those of holes included.
+    pub(crate) fn slots(&self) -> u32 {
+        u32::try_from(self.items.len()).unwrap_or(u32::MAX)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.items.len() - self.holes.len()
     }

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass
+from json import loads
 from pathlib import Path
 
 from .network import SERVER
@@ -15,6 +16,7 @@ START_LIMIT_S = 30
 # Of a log, where a server fails to start.
 SHOWN_LINES = 8
 STOP_LIMIT_S = 10
+ASK_LIMIT_S = 10
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,16 @@ class Cleat(Server):
 
     def logged(self):
         return self.log.read_bytes()[self.log_before :].decode(errors="replace")
+
+    def ask(self, *words, json=True):
+        """What an administrator's command tells of this server."""
+        words = [str(self.BINARY), *words, "--state-dir", str(self.directory / "state")]
+        if json:
+            words.append("--json")
+        ran = subprocess.run(words, capture_output=True, text=True, timeout=ASK_LIMIT_S)
+        if ran.returncode != 0:
+            raise CheckFailed(f"{' '.join(words)}: status {ran.returncode}: {ran.stderr}")
+        return loads(ran.stdout) if json else ran.stdout
 
     def start(self):
         self.ready_before = self.ready_lines()

@@ -1,6 +1,7 @@
 """What the guests show, one scenario a module, in the order they run."""
 
 from . import (
+    admin,
     client_crash,
     data_crash,
     files,
@@ -22,9 +23,10 @@ SCENARIOS = {
     "server-crash": server_crash,
     "client-crash": client_crash,
     "recovery": recovery,
+    "admin": admin,
     "portmap": portmap,
     "unprivileged": unprivileged,
 }
 
 # What other servers do not claim to do.
-CLEAT_ONLY = {"quickstart", "portmap", "recovery", "unprivileged"}
+CLEAT_ONLY = {"quickstart", "admin", "portmap", "recovery", "unprivileged"}

@@ -20,6 +20,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod whereabouts;
 
 use std::hash::Hasher;
 use std::os::fd::OwnedFd;
@@ -39,6 +40,7 @@ use self::tree::Tree;
 use super::{
     AccessBits, Attributes, CreateHow, Data, Entry, FileHandle, FileIdentity, FileSystem, FsError,
     FsLimits, FsStat, Kind, Listing, Node, Result, SetAttributes, Stability, Timestamp, Wcc,
+    Whereabouts,
 };
 
 /// The first byte of a handle that the kernel made, and of an identity taken from one.
@@ -174,6 +176,14 @@ impl FileSystem for LocalFs {
             _ => return Err(FsError::Stale),
         }
         Ok(FileIdentity(bytes.into()))
+    }
+
+    fn whereabouts(&self, identity: &FileIdentity) -> Option<Whereabouts> {
+        self.find_path(identity)
+    }
+
+    fn identity_at(&self, path: &Path) -> Result<Option<FileIdentity>> {
+        self.identify(path)
     }
 
     fn attributes(&self, file: &FileHandle) -> Result<Attributes> {

@@ -73,6 +73,20 @@ impl InodeKey {
         bytes[24..].copy_from_slice(&self.born.nanoseconds.to_be_bytes());
         bytes
     }
+
+    pub(super) fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let number = |at: usize| {
+            let mut number = [0; 8];
+            number.copy_from_slice(&bytes[at..at + 8]);
+            u64::from_be_bytes(number)
+        };
+        let nanoseconds = [bytes[24], bytes[25], bytes[26], bytes[27]];
+        let born = Timestamp {
+            seconds: number(16).cast_signed(),
+            nanoseconds: u32::from_be_bytes(nanoseconds),
+        };
+        Self { dev: number(0), ino: number(8), born }
+    }
 }
 
 /// A name in a directory that has a handle itself.

@@ -16,6 +16,7 @@ with_both_handles!(
     mounts_inside_are_not_entered,
     deep_trees_resolve,
     files_are_found_while_they_are_renamed,
+    an_identity_leads_to_the_path_and_a_path_to_the_identity,
 );
 
 fn handles_survive_rename_and_restart(mut lab: Lab) {
@@ -166,6 +167,9 @@ fn a_directory_moved_away_has_no_way_out(lab: Lab) {
 /// In a mount namespace of its own; does nothing where the process may not have one.
 fn mounts_inside_are_not_entered(lab: Lab) {
     let dir = lab.make_dir(&alice(), "dir", 0o777);
+    let how = CreateHow::Guarded(with_mode(0o644));
+    let (file, hidden) = lab.fs.create(&alice(), &dir, b"file", how, &mut Wcc::default()).unwrap();
+    let identity = lab.fs.identity(&file).unwrap();
     let (root, path) = (lab.fs.root(), lab.path("dir"));
     let thread = std::thread::spawn(move || {
         let Ok(target) = std::ffi::CString::new(path.into_os_string().into_encoded_bytes()) else {
@@ -196,6 +200,16 @@ fn mounts_inside_are_not_entered(lab: Lab) {
             fs: LocalFs::open(&lab.path(""), lab.table.clone(), lab.options).unwrap(),
             ..lab
         };
+        // Its path leads elsewhere now, so it is not told.
+        let found = lab.fs.whereabouts(&identity);
+        assert!(!matches!(found, Some(Whereabouts::At(_))), "{found:?}");
+        if !lab.fs.uses_handle_table() {
+            let inode = |at: &Whereabouts| match at {
+                Whereabouts::Nameless { inode, .. } => Some(*inode),
+                _ => None,
+            };
+            assert_eq!(found.as_ref().and_then(inode), Some(hidden.fileid));
+        }
         assert_eq!(lab.lookup(&Identity::ROOT, &root, "dir"), os(Errno::ACCESS));
         assert_eq!(lab.names(&alice(), &root).unwrap(), [".", "..", "dir"]);
         if !lab.fs.uses_handle_table() {
@@ -265,4 +279,35 @@ fn files_are_found_while_they_are_renamed(lab: Lab) {
         looked += 1;
     }
     writer.join().unwrap();
+}
+
+fn an_identity_leads_to_the_path_and_a_path_to_the_identity(mut lab: Lab) {
+    let dir = lab.make_dir(&alice(), "dir", 0o755);
+    let how = CreateHow::Guarded(with_mode(0o644));
+    let (file, _) = lab.fs.create(&alice(), &dir, b"file", how, &mut Wcc::default()).unwrap();
+    let identity = lab.fs.identity(&file).unwrap();
+    let real = |lab: &Lab, name: &str| lab.path("").canonicalize().unwrap().join(name);
+    let at = |lab: &Lab, name: &str| Some(Whereabouts::At(real(lab, name)));
+    assert_eq!(lab.fs.whereabouts(&identity), at(&lab, "dir/file"));
+    lab.rename(&alice(), (&lab.fs.root(), "dir"), (&lab.fs.root(), "moved")).unwrap();
+    lab.restart();
+    assert_eq!(lab.fs.whereabouts(&identity), at(&lab, "moved/file"));
+    std::os::unix::fs::symlink("moved/file", lab.path("link")).unwrap();
+    for name in ["moved/file", "link", "moved/../moved/file"] {
+        assert_eq!(lab.fs.identity_at(&lab.path(name)), Ok(Some(identity.clone())), "{name}");
+    }
+    assert_eq!(lab.fs.identity_at(&lab.path("none")), Err(Errno::NOENT.into()));
+    assert_eq!(lab.fs.identity_at("/proc/version".as_ref()), Ok(None));
+    let mut elsewhere = identity.0.to_vec();
+    elsewhere[0] ^= 1;
+    assert_eq!(lab.fs.whereabouts(&FileIdentity(elsewhere.into())), None);
+    for cut in 0..identity.0.len() {
+        let cut = FileIdentity(identity.0[..cut].into());
+        assert!(!matches!(lab.fs.whereabouts(&cut), Some(Whereabouts::At(_))), "{cut:?}");
+    }
+    let open = std::fs::File::open(lab.path("moved/file")).unwrap();
+    std::fs::remove_file(lab.path("moved/file")).unwrap();
+    assert!(matches!(lab.fs.whereabouts(&identity), Some(Whereabouts::Deleted(_))));
+    drop(open);
+    assert_eq!(lab.fs.whereabouts(&identity), Some(Whereabouts::Deleted(None)));
 }

@@ -7,6 +7,10 @@
 //! A call is repeated until it is acknowledged: by its reply, or by what the client does next,
 //! which the lock core sees and tells as [`Event::Over`]. There is no last attempt: a lock that
 //! was handed over is held, and only its client (or its restart, or the administrator) ends that.
+//!
+//! Clients exist that know the grant only as a message (HP-UX): where the called form is refused,
+//! or is not answered [`CALLS_BEFORE_MESSAGE`] times, it is sent in both forms in turn. A message
+//! is answered by NLM_GRANTED_RES, a call to us, which is matched by its cookie.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -17,7 +21,9 @@ use cleat_rpc::Writer;
 
 use crate::contact::Waiting;
 use crate::owner::Transport;
-use crate::wire::Stat;
+use crate::procedure::{Operation, Procedure};
+use crate::version::{Message, Version};
+use crate::wire::{Stat, TestArgs};
 
 /// The time from the start of the first attempt to the second, in milliseconds; it doubles with
 /// each further one. A lost datagram should cost little more than the wait itself.
@@ -34,6 +40,9 @@ pub const TCP_TIMEOUT_MS: u64 = 10_000;
 /// When to ask again a client that answered NLM4_DENIED_GRACE_PERIOD, in milliseconds.
 pub const GRACE_RETRY_MS: u64 = 10_000;
 
+/// How many attempts in the called form go unanswered before the message has its turn.
+pub const CALLS_BEFORE_MESSAGE: u32 = 2;
+
 /// How many calls may be under way on one route at one time.
 pub const IN_FLIGHT_MAX: usize = 8;
 
@@ -47,7 +56,7 @@ pub struct Route {
     /// How.
     pub transport: Transport,
     /// The version of NLM.
-    pub version: u32,
+    pub version: Version,
 }
 
 /// One attempt to deliver one grant.
@@ -57,6 +66,56 @@ pub struct Ticket {
     pub waiter: WaiterId,
     /// Its attempts so far, this one included.
     pub attempt: u32,
+}
+
+impl Ticket {
+    /// The cookie of an attempt in the form of a message: the attempt itself, so that each result
+    /// names the message that it answers. Linux's lockd has always sent its grants as messages
+    /// with cookies of its own, so clients that know messages take them; those that look for their
+    /// LOCK's cookie find it in the called form, see [`Waiting::granted_args`].
+    #[must_use]
+    pub fn cookie(self) -> [u8; 12] {
+        let mut cookie = [0; 12];
+        cookie[..8].copy_from_slice(&self.waiter.0.to_be_bytes());
+        cookie[8..].copy_from_slice(&self.attempt.to_be_bytes());
+        cookie
+    }
+
+    /// The attempt that a cookie names. Any twelve bytes name one: whether it was made, and to
+    /// whom, a [`Sender`] knows.
+    #[must_use]
+    pub fn of_cookie(cookie: &[u8]) -> Option<Self> {
+        let (waiter, attempt) = cookie.split_first_chunk::<8>()?;
+        let attempt = u32::from_be_bytes(attempt.try_into().ok()?);
+        Some(Self { waiter: WaiterId(u64::from_be_bytes(*waiter)), attempt })
+    }
+}
+
+/// The form of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// NLM_GRANTED, which is answered with the client's word.
+    Call,
+    /// NLM_GRANTED_MSG, which is answered with nothing; the word follows as NLM_GRANTED_RES.
+    Message,
+}
+
+impl Form {
+    /// The procedure.
+    #[must_use]
+    pub const fn procedure(self) -> Procedure {
+        match self {
+            Self::Call => Procedure::Call(Operation::Granted),
+            Self::Message => Procedure::Message(Operation::Granted),
+        }
+    }
+
+    const fn other(self) -> Self {
+        match self {
+            Self::Call => Self::Message,
+            Self::Message => Self::Call,
+        }
+    }
 }
 
 /// Why a call brought no result.
@@ -94,6 +153,19 @@ pub enum Event {
         /// The port, or `None` where the client's rpcbind does not answer or knows none.
         port: Option<u16>,
     },
+    /// The end of [`Action::Call`] in the form of a message: the client has it.
+    Delivered {
+        /// Which message.
+        ticket: Ticket,
+    },
+    /// NLM_GRANTED_RES came from this client. The end of no action: it may come before the end of
+    /// its message, long after it, or twice.
+    Result {
+        /// What its cookie names.
+        ticket: Ticket,
+        /// The client's word.
+        stat: Stat,
+    },
     /// The end of [`Action::Call`]: a result.
     Answered {
         /// Of which call.
@@ -120,10 +192,13 @@ pub enum Action {
         /// Whose, and for which transport and version.
         route: Route,
     },
-    /// Call NLM_GRANTED, by one message: a datagram that is sent twice within one call would make
-    /// the client's "no" unreadable (see [`Because::DeniedWhenRepeated`]), and the repetition is
-    /// this schedule's. Ends in [`Event::Answered`] or [`Event::Failed`].
+    /// Send the grant, once: a datagram that is sent twice within one attempt would make the
+    /// client's "no" unreadable (see [`Because::DeniedWhenRepeated`]), and the repetition is this
+    /// schedule's. Ends in [`Event::Answered`], or [`Event::Delivered`] where it is a message, or
+    /// [`Event::Failed`].
     Call {
+        /// Which procedure.
+        form: Form,
         /// Names the attempt.
         ticket: Ticket,
         /// Whom to call, and from which address.
@@ -174,8 +249,16 @@ struct Pending {
     attempt: u32,
     /// When the latest attempt started.
     started_ms: u64,
-    /// Whether an attempt may have reached the client.
+    /// Whether an attempt before the latest may have reached the client.
     told: bool,
+    /// Whether the latest may have, while it is not answered.
+    unsure: bool,
+    /// The form of the next attempt.
+    form: Form,
+    /// Attempts that went unanswered.
+    unanswered: u32,
+    /// Whether a form was refused by the client's RPC layer.
+    refused: bool,
     state: State,
 }
 
@@ -238,6 +321,8 @@ impl Sender {
             Event::Grant { waiter, waiting, told } => self.grant(now_ms, waiter, *waiting, told),
             Event::Over { waiter } => self.over(waiter),
             Event::Port { route, port } => self.port(now_ms, route, port),
+            Event::Delivered { ticket } => self.delivered(ticket),
+            Event::Result { ticket, stat } => self.result(now_ms, ticket, stat, actions),
             Event::Answered { ticket, stat } => self.answered(now_ms, ticket, stat, actions),
             Event::Failed { ticket, failure } => self.failed(now_ms, ticket, failure),
             Event::Tick => {}
@@ -274,14 +359,15 @@ impl Sender {
             Some(_) => {}
             None => {
                 self.queue(now_ms, route(&waiting), waiter);
-                let state = State::Due(now_ms);
-                let grant = Pending { waiting, attempt: 0, started_ms: now_ms, told, state };
-                self.pending.insert(waiter, grant);
+                self.pending.insert(waiter, Pending::new(now_ms, waiting, told));
             }
         }
     }
 
     fn queue(&mut self, due_ms: u64, route: Route, waiter: WaiterId) {
+        if let Some(grant) = self.pending.get_mut(&waiter) {
+            grant.state = State::Due(due_ms);
+        }
         self.routes.entry(route).or_insert_with(Line::new).due.insert((due_ms, waiter));
     }
 
@@ -335,27 +421,54 @@ impl Sender {
     fn answered(&mut self, now_ms: u64, ticket: Ticket, stat: Stat, actions: &mut Vec<Action>) {
         let Some((route, grant)) = self.landed(ticket) else { return };
         let waiter = ticket.waiter;
-        let (outcome, because) = match stat {
-            Stat::DeniedGracePeriod => {
-                let due_ms = now_ms.saturating_add(GRACE_RETRY_MS);
-                grant.state = State::Due(due_ms);
-                return self.queue(due_ms, route, waiter);
-            }
-            Stat::Granted => (GrantAck::Accepted, Because::Granted),
-            other if grant.told => (GrantAck::Assumed, Because::DeniedWhenRepeated(other)),
-            other => (GrantAck::Refused, Because::Denied(other)),
-        };
+        if stat == Stat::DeniedGracePeriod {
+            return self.queue(now_ms.saturating_add(GRACE_RETRY_MS), route, waiter);
+        }
+        actions.push(conclusion(waiter, stat, grant.told));
         self.pending.remove(&waiter);
         self.tidy(route);
-        actions.push(Action::Outcome { waiter, outcome, because });
+    }
+
+    /// A message has arrived, and its result is awaited until its time is over.
+    fn delivered(&mut self, ticket: Ticket) {
+        let Some((route, grant)) = self.landed(ticket) else { return };
+        let due_ms = grant.unanswered(ticket.attempt);
+        self.queue(due_ms, route, ticket.waiter);
+    }
+
+    fn result(&mut self, now_ms: u64, ticket: Ticket, stat: Stat, actions: &mut Vec<Action>) {
+        let Some(grant) = self.pending.get_mut(&ticket.waiter) else { return };
+        // Before the first attempt, or from an attempt that was never made, it is no answer.
+        if grant.state == State::Over || !(1..=grant.attempt).contains(&ticket.attempt) {
+            return;
+        }
+        if stat == Stat::DeniedGracePeriod {
+            return self.postpone(now_ms.saturating_add(GRACE_RETRY_MS), ticket.waiter);
+        }
+        let told = grant.told || ticket.attempt != grant.attempt;
+        actions.push(conclusion(ticket.waiter, stat, told));
+        self.over(ticket.waiter);
+    }
+
+    fn postpone(&mut self, due_ms: u64, waiter: WaiterId) {
+        let Some(grant) = self.pending.get_mut(&waiter) else { return };
+        let State::Due(was_ms) = grant.state else { return };
+        grant.unsure = false;
+        let route = route(&grant.waiting);
+        if let Some(line) = self.routes.get_mut(&route) {
+            line.due.remove(&(was_ms, waiter));
+        }
+        self.queue(due_ms, route, waiter);
     }
 
     fn failed(&mut self, now_ms: u64, ticket: Ticket, failure: Failure) {
         let Some((route, grant)) = self.landed(ticket) else { return };
-        grant.told |= failure == Failure::NoReply;
-        let due_ms = now_ms.max(grant.started_ms.saturating_add(retry_ms(grant.attempt)));
-        grant.state = State::Due(due_ms);
-        self.queue(due_ms, route, ticket.waiter);
+        let due_ms = match failure {
+            Failure::NotRun => grant.refused(now_ms, ticket.attempt),
+            Failure::NoReply => grant.unanswered(ticket.attempt),
+            Failure::NotDelivered => grant.again(ticket.attempt),
+        };
+        self.queue(now_ms.max(due_ms), route, ticket.waiter);
         // Its lock manager may have started again on another port.
         if let Some(line) = self.routes.get_mut(&route)
             && matches!(line.port, Port::Known(_))
@@ -392,20 +505,76 @@ impl Sender {
     }
 }
 
+/// What a client's word means, where `told` says that an attempt before the one it answers may
+/// have reached it.
+const fn conclusion(waiter: WaiterId, stat: Stat, told: bool) -> Action {
+    let (outcome, because) = match stat {
+        Stat::Granted => (GrantAck::Accepted, Because::Granted),
+        other if told => (GrantAck::Assumed, Because::DeniedWhenRepeated(other)),
+        other => (GrantAck::Refused, Because::Denied(other)),
+    };
+    Action::Outcome { waiter, outcome, because }
+}
+
 impl Pending {
+    const fn new(now_ms: u64, waiting: Waiting, told: bool) -> Self {
+        Self {
+            waiting,
+            attempt: 0,
+            started_ms: now_ms,
+            told,
+            unsure: false,
+            form: Form::Call,
+            unanswered: 0,
+            refused: false,
+            state: State::Due(now_ms),
+        }
+    }
+
     fn call(&mut self, now_ms: u64, waiter: WaiterId, route: Route, port: u16) -> Action {
         self.attempt = self.attempt.saturating_add(1);
         self.started_ms = now_ms;
         self.state = State::InFlight;
+        self.told |= std::mem::take(&mut self.unsure);
+        let ticket = Ticket { waiter, attempt: self.attempt };
+        let (form, own) = (self.form, ticket.cookie());
+        let mut arguments = self.waiting.granted_args();
+        if form == Form::Message {
+            arguments = TestArgs { cookie: &own, ..arguments };
+        }
         let mut writer = Writer::new();
-        writer.put(&self.waiting.granted_args());
+        arguments.write(&mut writer, route.version);
         Action::Call {
-            ticket: Ticket { waiter, attempt: self.attempt },
+            form,
+            ticket,
             route,
             port,
             arguments: writer.into_bytes(),
             timeout_ms: timeout_ms(route.transport, self.attempt),
         }
+    }
+
+    /// When the attempt after this one is due.
+    const fn again(&self, attempt: u32) -> u64 {
+        self.started_ms.saturating_add(retry_ms(attempt))
+    }
+
+    /// The same where this one arrived and was not answered, or may have.
+    const fn unanswered(&mut self, attempt: u32) -> u64 {
+        self.unanswered = self.unanswered.saturating_add(1);
+        self.unsure = true;
+        if self.unanswered >= CALLS_BEFORE_MESSAGE {
+            self.form = self.form.other();
+        }
+        self.again(attempt)
+    }
+
+    /// The same where the client does not know the form: the other is tried, the first time at
+    /// once.
+    const fn refused(&mut self, now_ms: u64, attempt: u32) -> u64 {
+        self.form = self.form.other();
+        let first = !std::mem::replace(&mut self.refused, true);
+        if first { now_ms } else { self.again(attempt) }
     }
 }
 

@@ -2,15 +2,18 @@
 
 mod contacts;
 mod driver;
+mod file;
 mod granted;
 mod idle;
 mod program;
+mod results;
 
 pub use contacts::Contacts;
 pub use driver::{Event, Lockd, Settings, Thread};
 pub use granted::call_back;
 pub use idle::{IDLE, LOOK, forget_idle};
-pub use program::Nlm;
+pub use program::{GrantedResult, Nlm};
+pub use results::Results;
 
 /// How NLM names a transport of the listener.
 pub(crate) const fn nlm_transport(transport: crate::rpc_server::Transport) -> cleat_nlm::Transport {

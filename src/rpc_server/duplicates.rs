@@ -56,21 +56,22 @@ struct Answers {
     per_client: HashMap<IpAddr, VecDeque<Key>>,
 }
 
-/// The cache, shared by every connection of a listener.
+/// The cache, shared by every connection of a listener. A program whose answers go out otherwise
+/// than as replies has one of its own.
 #[derive(Debug)]
-pub(super) struct Duplicates {
+pub(crate) struct Duplicates {
     answers: Mutex<Answers>,
     /// Keeps clients from making two calls alike on purpose.
     seed: (u64, u64),
 }
 
 impl Duplicates {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { answers: Mutex::default(), seed: uuid::Uuid::new_v4().as_u64_pair() }
     }
 
     /// Answers a call that changes something: by `run`, unless it was run before.
-    pub(super) fn answer(&self, call: Call, run: impl FnOnce(Call) -> Answer) -> Answer {
+    pub(crate) fn answer(&self, call: Call, run: impl FnOnce(Call) -> Answer) -> Answer {
         let key = self.key(&call);
         let (told, answer) = watch::channel(None);
         if let Some(first) = self.first(key, answer) {

@@ -6,6 +6,7 @@ mod harness;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use cleat_nlm::Version;
 use cleat_nlm::wire::Stat;
 use harness::host::{Granted, Host, Say, own_network};
 use harness::{Client, EXCLUSIVE, SHARED, Server, Site, WAIT, until};
@@ -37,7 +38,9 @@ fn held(site: &Site) -> (Server, Client, Vec<u8>) {
 fn expected(from: IpAddr, udp: bool, cookie: &[u8], fh: &[u8], svid: u32) -> Granted {
     let (caller_name, oh) = (b"a".to_vec(), b"owner".to_vec());
     let (cookie, fh) = (cookie.to_vec(), fh.to_vec());
-    Granted { from, udp, cookie, exclusive: true, caller_name, fh, oh, svid, range: (0, 10) }
+    let (version, message) = (Version::V4, false);
+    let (exclusive, range) = (true, (0, 10));
+    Granted { from, udp, version, message, cookie, exclusive, caller_name, fh, oh, svid, range }
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub use driver::{Event, Lockd, Settings, Thread};
 pub use granted::call_back;
 pub use idle::{IDLE, LOOK, forget_idle};
 pub use program::{GrantedResult, Nlm};
-pub use results::Results;
+pub use results::{PENDING_MAX, PENDING_PER_CLIENT_MAX, Results};
 
 /// How NLM names a transport of the listener.
 pub(crate) const fn nlm_transport(transport: crate::rpc_server::Transport) -> cleat_nlm::Transport {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub mod held;
 pub mod host;
 
 pub mod nfs;
@@ -473,6 +474,7 @@ pub struct How {
     pub reclaim: bool,
 }
 
+pub const WAIT_SHARED: How = How { exclusive: false, block: true, reclaim: false };
 pub const SHARED: How = How { exclusive: false, block: false, reclaim: false };
 pub const EXCLUSIVE: How = How { exclusive: true, block: false, reclaim: false };
 pub const WAIT: How = How { exclusive: true, block: true, reclaim: false };

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use dispatch::Dispatch;
+pub use duplicates::{ANSWERS_MAX, ANSWERS_PER_CLIENT_MAX};
 pub use outbox::Outbox;
 pub use program::{Answer, Call, Program, Transport};
 

@@ -257,6 +257,11 @@ impl Client {
         self
     }
 
+    /// Numbers its calls from now on as another client does.
+    pub fn number_as(&mut self, other: &Self) {
+        self.xid = other.xid;
+    }
+
     /// Where its calls come from.
     pub fn address(&self) -> SocketAddr {
         self.link.local()

@@ -8,7 +8,7 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use cleat_nlm::wire::Stat;
-use harness::held::{A, B, DENIED, HOLDER, QUIET, SERVER, SOON, TEN, at, expected, held};
+use harness::held::{A, B, DENIED, HOLDER, QUIET, SERVER, SOON, Story, TEN, at, expected, held};
 use harness::host::{Host, Say, own_network};
 use harness::{Client, EXCLUSIVE, SHARED, Site, WAIT, WAIT_SHARED};
 
@@ -46,9 +46,7 @@ fn row_2_the_call_says_the_range_that_was_asked_for_and_not_what_it_merged_with(
         return;
     }
     let site = Site::new();
-    let (server, mut holder, file) = held(&site);
-    let host = Host::new(A);
-    let mut a = Client::connect_to(at(&server, SERVER[0]), "a", A);
+    let Story { server: _server, mut holder, file, host, mut a } = Story::new(&site);
     assert_eq!(a.lock(&file, 7, (10, 10), EXCLUSIVE), Stat::Granted);
     assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Blocked);
     assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
@@ -62,9 +60,8 @@ fn row_3_the_call_is_repeated_until_it_is_acknowledged_and_a_late_no_takes_nothi
         return;
     }
     let site = Site::new();
-    let (server, mut holder, file) = held(&site);
-    let host = Host::new(A);
-    let mut a = Client::over_udp(at(&server, SERVER[0]), "a", A);
+    let Story { server: _server, mut holder, file, host, mut a } =
+        Story::over(&site, Client::over_udp);
     assert_eq!(a.lock(&file, 7, (0, 10), WAIT), Stat::Blocked);
     host.answers([Say::Nothing, DENIED]);
     assert_eq!(holder.unlock(&file, 1, (0, 10)), Stat::Granted);
@@ -81,9 +78,8 @@ fn row_3_the_resent_lock_and_the_unlock_acknowledge_too() {
         return;
     }
     let site = Site::new();
-    let (server, mut holder, file) = held(&site);
-    let host = Host::new(A);
-    let mut a = Client::over_udp(at(&server, SERVER[0]), "a", A);
+    let Story { server: _server, mut holder, file, host, mut a } =
+        Story::over(&site, Client::over_udp);
     for svid in [7, 8] {
         assert_eq!(a.lock(&file, svid, (0, 10), WAIT), Stat::Blocked);
     }
@@ -133,9 +129,7 @@ fn row_4_denied_grace_period_means_try_again_in_about_10_s() {
         return;
     }
     let site = Site::new();
-    let (server, mut holder, file) = held(&site);
-    let host = Host::new(A);
-    let mut a = Client::connect_to(at(&server, SERVER[0]), "a", A);
+    let Story { server: _server, mut holder, file, host, mut a } = Story::new(&site);
     assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Blocked);
     host.answers([Say::Stat(Stat::DeniedGracePeriod)]);
     assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
@@ -151,9 +145,7 @@ fn row_5_unlock_of_a_range_implies_cancel_of_that_owners_waiters_on_it() {
         return;
     }
     let site = Site::new();
-    let (server, mut holder, file) = held(&site);
-    let host = Host::new(A);
-    let mut a = Client::connect_to(at(&server, SERVER[0]), "a", A);
+    let Story { server: _server, mut holder, file, host, mut a } = Story::new(&site);
     for svid in [7, 8] {
         assert_eq!(a.lock(&file, svid, TEN, WAIT), Stat::Blocked);
     }
@@ -171,9 +163,7 @@ fn row_6_cancel_of_a_waiter_is_granted_and_the_mode_is_part_of_the_match() {
         return;
     }
     let site = Site::new();
-    let (server, mut holder, file) = held(&site);
-    let host = Host::new(A);
-    let mut a = Client::connect_to(at(&server, SERVER[0]), "a", A);
+    let Story { server: _server, mut holder, file, host, mut a } = Story::new(&site);
     assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Blocked);
     // Nobody waits in this mode, or for this range: nothing is cancelled.
     assert_eq!(a.cancel(&file, 7, TEN, false), Stat::Granted);
@@ -195,9 +185,8 @@ fn row_6_a_cancel_that_crosses_the_call_is_denied_and_does_not_unlock() {
         return;
     }
     let site = Site::new();
-    let (server, mut holder, file) = held(&site);
-    let host = Host::new(A);
-    let mut a = Client::over_udp(at(&server, SERVER[0]), "a", A);
+    let Story { server: _server, mut holder, file, host, mut a } =
+        Story::over(&site, Client::over_udp);
     assert_eq!(a.lock(&file, 7, (0, 10), WAIT), Stat::Blocked);
     host.answers([Say::Nothing]);
     assert_eq!(holder.unlock(&file, 1, (0, 10)), Stat::Granted);
@@ -236,6 +225,20 @@ fn row_7_one_dead_client_does_not_delay_another_clients_grant() {
     drop(silent);
 }
 
+/// The holder unlocks at the moment in which somebody else does something, and what that got.
+fn cross<T: Send>(holder: &mut Client, file: &[u8], other: impl FnOnce() -> T + Send) -> T {
+    let both = Barrier::new(2);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            both.wait();
+            other()
+        });
+        both.wait();
+        assert_eq!(holder.unlock(file, 1, TEN), Stat::Granted);
+        other.join().expect("an answer")
+    })
+}
+
 /// One client unlocks while another asks: whichever comes first, the other is not left waiting.
 #[test]
 fn row_8_unlock_and_enqueue_are_atomic_to_each_other() {
@@ -243,30 +246,14 @@ fn row_8_unlock_and_enqueue_are_atomic_to_each_other() {
         return;
     }
     let site = Site::new();
-    let (server, mut holder, file) = held(&site);
-    let host = Host::new(A);
-    let mut a = Client::connect_to(at(&server, SERVER[0]), "a", A);
-    let (mut blocked, both) = (0, Barrier::new(2));
+    let Story { server: _server, mut holder, file, host, mut a } = Story::new(&site);
     for _ in 0..300 {
-        let asked = std::thread::scope(|scope| {
-            let asking = scope.spawn(|| {
-                both.wait();
-                a.lock(&file, 7, TEN, WAIT)
-            });
-            both.wait();
-            assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
-            asking.join().expect("an answer")
-        });
-        if asked == Stat::Blocked {
-            blocked += 1;
-            assert_eq!(host.granted(SOON).svid, 7);
-        } else {
-            assert_eq!(asked, Stat::Granted);
+        match cross(&mut holder, &file, || a.lock(&file, 7, TEN, WAIT)) {
+            Stat::Blocked => assert_eq!(host.granted(SOON).svid, 7),
+            other => assert_eq!(other, Stat::Granted),
         }
-        assert_eq!(a.unlock(&file, 7, TEN), Stat::Granted);
-        assert_eq!(holder.lock(&file, 1, TEN, EXCLUSIVE), Stat::Granted);
+        settled(&mut holder, &mut a, &file, true);
     }
-    eprintln!("{blocked} of 300 had to wait");
 }
 
 #[test]
@@ -347,21 +334,10 @@ fn a_grant_and_a_cancel_that_cross_leave_the_lock_where_the_cancel_was_told() {
         return;
     }
     let site = Site::new();
-    let (server, mut holder, file) = held(&site);
-    let _host = Host::new(A);
-    let mut a = Client::connect_to(at(&server, SERVER[0]), "a", A);
-    let both = Barrier::new(2);
+    let Story { server: _server, mut holder, file, host: _host, mut a } = Story::new(&site);
     for _ in 0..200 {
         assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Blocked);
-        let cancelled = std::thread::scope(|scope| {
-            let cancelling = scope.spawn(|| {
-                both.wait();
-                a.cancel(&file, 7, TEN, true)
-            });
-            both.wait();
-            assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
-            cancelling.join().expect("an answer")
-        });
+        let cancelled = cross(&mut holder, &file, || a.cancel(&file, 7, TEN, true));
         assert!(matches!(cancelled, Stat::Granted | Stat::Denied));
         settled(&mut holder, &mut a, &file, cancelled == Stat::Denied);
     }
@@ -374,50 +350,29 @@ fn a_grant_and_an_unlock_that_cross_leave_nothing_with_the_owner() {
         return;
     }
     let site = Site::new();
-    let (server, mut holder, file) = held(&site);
-    let host = Host::new(A);
-    let mut a = Client::connect_to(at(&server, SERVER[0]), "a", A);
-    let both = Barrier::new(2);
+    let Story { server: _server, mut holder, file, host, mut a } = Story::new(&site);
     for round in 0..200 {
         host.answers([if round % 2 == 0 { DENIED } else { Say::Stat(Stat::Granted) }]);
         assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Blocked);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                both.wait();
-                assert_eq!(a.unlock(&file, 7, TEN), Stat::Granted);
-            });
-            both.wait();
-            assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
-        });
+        let unlocked = cross(&mut holder, &file, || a.unlock(&file, 7, TEN));
+        assert_eq!(unlocked, Stat::Granted);
         settled(&mut holder, &mut a, &file, false);
         // A late answer of `a` takes nothing from the holder.
         assert_eq!(a.lock(&file, 8, TEN, EXCLUSIVE), Stat::Denied);
     }
 }
 
-/// The client asks again while it is being told: one lock, one owner, and one call at the most.
+/// The client asks again while it is being told: one lock and one owner.
 #[test]
 fn a_lock_that_is_resent_during_its_grant_is_granted_once() {
     if !own_network() {
         return;
     }
     let site = Site::new();
-    let (server, mut holder, file) = held(&site);
-    let host = Host::new(A);
-    let mut a = Client::connect_to(at(&server, SERVER[0]), "a", A);
-    let both = Barrier::new(2);
+    let Story { server: _server, mut holder, file, host, mut a } = Story::new(&site);
     for _ in 0..200 {
         assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Blocked);
-        let again = std::thread::scope(|scope| {
-            let asking = scope.spawn(|| {
-                both.wait();
-                a.lock(&file, 7, TEN, WAIT)
-            });
-            both.wait();
-            assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
-            asking.join().expect("an answer")
-        });
-        match again {
+        match cross(&mut holder, &file, || a.lock(&file, 7, TEN, WAIT)) {
             Stat::Blocked => assert_eq!(host.granted(SOON).svid, 7),
             other => assert_eq!(other, Stat::Granted),
         }

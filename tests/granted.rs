@@ -7,7 +7,7 @@ use std::net::{IpAddr, UdpSocket};
 
 use cleat_nlm::Version;
 use cleat_nlm::wire::Stat;
-use harness::held::{A, B, DENIED, HOLDER, QUIET, SERVER, SOON, TEN, at, expected, held};
+use harness::held::{A, B, DENIED, HOLDER, QUIET, SERVER, SOON, Story, TEN, at, expected, held};
 use harness::host::{Host, Say, own_network};
 use harness::{Client, EXCLUSIVE, Server, Site, WAIT, until};
 
@@ -87,9 +87,7 @@ fn a_restarted_client_makes_room_for_who_waits() {
         return;
     }
     let site = Site::new();
-    let (server, mut holder, file) = held(&site);
-    let host = Host::new(A);
-    let mut a = Client::connect_to(at(&server, SERVER[0]), "a", A);
+    let Story { server, mut holder, file, host, mut a } = Story::new(&site);
     let mut restarted = Client::over_udp(at(&server, SERVER[1]), "holder", HOLDER);
     assert_eq!(a.lock(&file, 7, (0, 10), WAIT), Stat::Blocked);
     assert_eq!(holder.lock(&file, 2, (20, 1), EXCLUSIVE), Stat::Granted);
@@ -181,9 +179,8 @@ fn a_client_that_does_not_answer_calls_is_sent_messages_in_turn() {
         return;
     }
     let site = Site::new();
-    let (server, mut holder, file) = held(&site);
-    let host = Host::new(A);
-    let mut a = Client::over_udp(at(&server, SERVER[0]), "a", A);
+    let Story { server: _server, mut holder, file, host, mut a } =
+        Story::over(&site, Client::over_udp);
     assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Blocked);
     host.answers([Say::Nothing, Say::Nothing]);
     assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);

@@ -2,6 +2,7 @@
 //! bytes written by hand.
 
 #![allow(missing_docs)]
+#![allow(clippy::cast_possible_truncation, reason = "what is cast was made to fit")]
 
 #[path = "oracle/nlm_generated.rs"]
 #[allow(clippy::all, clippy::cast_possible_truncation, non_camel_case_types, unused)]

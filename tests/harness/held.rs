@@ -6,7 +6,7 @@ use std::time::Duration;
 use cleat_nlm::Version;
 use cleat_nlm::wire::Stat;
 
-use super::host::{Granted, Say};
+use super::host::{Granted, Host, Say};
 use super::{Client, EXCLUSIVE, Server, Site};
 
 pub const SOON: Duration = Duration::from_secs(5);
@@ -34,6 +34,29 @@ pub fn held(site: &Site) -> (Server, Client, Vec<u8>) {
     let file = holder.file(site);
     assert_eq!(holder.lock(&file, 1, TEN, EXCLUSIVE), Stat::Granted);
     (server, holder, file)
+}
+
+/// The same, with a client host that may wait for it.
+pub struct Story {
+    pub server: Server,
+    pub holder: Client,
+    pub file: Vec<u8>,
+    pub host: Host,
+    pub a: Client,
+}
+
+impl Story {
+    pub fn new(site: &Site) -> Self {
+        Self::over(site, Client::connect_to)
+    }
+
+    /// The client speaks as `connect` has it.
+    pub fn over(site: &Site, connect: fn(SocketAddr, &str, IpAddr) -> Client) -> Self {
+        let (server, holder, file) = held(site);
+        let host = Host::new(A);
+        let a = connect(at(&server, SERVER[0]), "a", A);
+        Self { server, holder, file, host, a }
+    }
 }
 
 /// The call that is expected where `a` waits for [`TEN`] as its process `svid`.

@@ -27,16 +27,16 @@ fn rows_1_and_2_blocked_is_answered_at_once_and_the_call_comes_as_the_lock_went(
         let connect = if udp { Client::over_udp } else { Client::connect_to };
         let mut a = connect(at(&server, ip), "a", A);
         a.cookie = cookie.to_vec();
-        assert_eq!(a.lock(&file, 7, (0, 10), WAIT), Stat::Blocked);
+        assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Blocked);
         host.not_granted(Duration::from_millis(50));
         assert_eq!(holder.unlock(&file, 1, (5, 1)), Stat::Granted);
         host.not_granted(Duration::from_millis(50));
-        assert_eq!(holder.unlock(&file, 1, (0, 10)), Stat::Granted);
+        assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
         assert_eq!(host.granted(SOON), expected(ip, udp, cookie, &file, 7));
         host.not_granted(QUIET);
-        assert_eq!(holder.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Denied);
-        assert_eq!(a.unlock(&file, 7, (0, 10)), Stat::Granted);
-        assert_eq!(holder.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted);
+        assert_eq!(holder.lock(&file, 1, TEN, EXCLUSIVE), Stat::Denied);
+        assert_eq!(a.unlock(&file, 7, TEN), Stat::Granted);
+        assert_eq!(holder.lock(&file, 1, TEN, EXCLUSIVE), Stat::Granted);
     }
 }
 
@@ -62,14 +62,14 @@ fn row_3_the_call_is_repeated_until_it_is_acknowledged_and_a_late_no_takes_nothi
     let site = Site::new();
     let Story { server: _server, mut holder, file, host, mut a } =
         Story::over(&site, Client::over_udp);
-    assert_eq!(a.lock(&file, 7, (0, 10), WAIT), Stat::Blocked);
+    assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Blocked);
     host.answers([Say::Nothing, DENIED]);
-    assert_eq!(holder.unlock(&file, 1, (0, 10)), Stat::Granted);
+    assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
     let first = host.granted(SOON);
     assert_eq!(host.granted(SOON), first);
     host.not_granted(QUIET);
-    assert_eq!(holder.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Denied);
-    assert_eq!(a.cancel(&file, 7, (0, 10), true), Stat::Denied);
+    assert_eq!(holder.lock(&file, 1, TEN, EXCLUSIVE), Stat::Denied);
+    assert_eq!(a.cancel(&file, 7, TEN, true), Stat::Denied);
 }
 
 #[test]
@@ -81,20 +81,20 @@ fn row_3_the_resent_lock_and_the_unlock_acknowledge_too() {
     let Story { server: _server, mut holder, file, host, mut a } =
         Story::over(&site, Client::over_udp);
     for svid in [7, 8] {
-        assert_eq!(a.lock(&file, svid, (0, 10), WAIT), Stat::Blocked);
+        assert_eq!(a.lock(&file, svid, TEN, WAIT), Stat::Blocked);
     }
     host.answers([Say::Nothing, Say::Nothing]);
-    assert_eq!(holder.unlock(&file, 1, (0, 10)), Stat::Granted);
+    assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
     assert_eq!(host.granted(SOON).svid, 7);
     // The re-sent LOCK: it heard of it.
-    assert_eq!(a.lock(&file, 7, (0, 10), WAIT), Stat::Granted);
+    assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Granted);
     host.not_granted(QUIET);
-    assert_eq!(a.unlock(&file, 7, (0, 10)), Stat::Granted);
+    assert_eq!(a.unlock(&file, 7, TEN), Stat::Granted);
     assert_eq!(host.granted(SOON).svid, 8);
     // The UNLOCK: it heard of it, and wants it no more.
-    assert_eq!(a.unlock(&file, 8, (0, 10)), Stat::Granted);
+    assert_eq!(a.unlock(&file, 8, TEN), Stat::Granted);
     host.not_granted(QUIET);
-    assert_eq!(holder.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted);
+    assert_eq!(holder.lock(&file, 1, TEN, EXCLUSIVE), Stat::Granted);
 }
 
 #[test]
@@ -109,13 +109,13 @@ fn row_4_denied_restores_what_the_owner_held_before_and_serves_the_next() {
     let mut a = Client::connect_to(at(&server, SERVER[0]), "a", A);
     let mut b = Client::connect_to(at(&server, SERVER[0]), "b", B);
     let file = holder.file(&site);
-    assert_eq!(holder.lock(&file, 1, (0, 10), SHARED), Stat::Granted);
+    assert_eq!(holder.lock(&file, 1, TEN, SHARED), Stat::Granted);
     assert_eq!(a.lock(&file, 1, (0, 5), SHARED), Stat::Granted);
-    assert_eq!(a.lock(&file, 1, (0, 10), WAIT), Stat::Blocked);
+    assert_eq!(a.lock(&file, 1, TEN, WAIT), Stat::Blocked);
     assert_eq!(b.lock(&file, 1, (5, 5), WAIT), Stat::Blocked);
     host_a.answers([DENIED]);
-    assert_eq!(holder.unlock(&file, 1, (0, 10)), Stat::Granted);
-    assert_eq!(host_a.granted(SOON).range, (0, 10));
+    assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
+    assert_eq!(host_a.granted(SOON).range, TEN);
     assert_eq!(host_b.granted(SOON).range, (5, 5));
     // The upgrade is undone: others may share the first five bytes again.
     assert_eq!(holder.lock(&file, 1, (0, 5), SHARED), Stat::Granted);
@@ -187,14 +187,14 @@ fn row_6_a_cancel_that_crosses_the_call_is_denied_and_does_not_unlock() {
     let site = Site::new();
     let Story { server: _server, mut holder, file, host, mut a } =
         Story::over(&site, Client::over_udp);
-    assert_eq!(a.lock(&file, 7, (0, 10), WAIT), Stat::Blocked);
+    assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Blocked);
     host.answers([Say::Nothing]);
-    assert_eq!(holder.unlock(&file, 1, (0, 10)), Stat::Granted);
+    assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
     assert_eq!(host.granted(SOON).svid, 7);
-    assert_eq!(a.cancel(&file, 7, (0, 10), true), Stat::Denied);
-    assert_eq!(holder.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Denied);
-    assert_eq!(a.unlock(&file, 7, (0, 10)), Stat::Granted);
-    assert_eq!(holder.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted);
+    assert_eq!(a.cancel(&file, 7, TEN, true), Stat::Denied);
+    assert_eq!(holder.lock(&file, 1, TEN, EXCLUSIVE), Stat::Denied);
+    assert_eq!(a.unlock(&file, 7, TEN), Stat::Granted);
+    assert_eq!(holder.lock(&file, 1, TEN, EXCLUSIVE), Stat::Granted);
     host.not_granted(QUIET);
 }
 
@@ -256,6 +256,9 @@ fn row_8_unlock_and_enqueue_are_atomic_to_each_other() {
     }
 }
 
+/// What a holder does so that its lock is no longer in the way.
+type Release<'a> = Box<dyn FnMut(&mut Client) + 'a>;
+
 #[test]
 fn row_9_every_release_path_wakes_waiters() {
     if !own_network() {
@@ -267,7 +270,7 @@ fn row_9_every_release_path_wakes_waiters() {
     let mut a = Client::connect_to(at(&server, SERVER[0]), "a", A);
     let mut b = Client::connect_to(at(&server, SERVER[0]), "b", B);
     let mut state = 3;
-    let mut releases: [(&str, Box<dyn FnMut(&mut Client)>); 5] = [
+    let mut releases: [(&str, Release<'_>); 5] = [
         (
             "unlock",
             Box::new(|holder| {

@@ -23,11 +23,11 @@ fn a_no_after_a_call_that_nobody_heard_gives_the_lock_to_the_next() {
     let (host_a, host_b) = (Host::new(A), Host::new(B));
     let mut a = Client::over_udp(at(&server, SERVER[0]), "a", A);
     let mut b = Client::connect_to(at(&server, SERVER[0]), "b", B);
-    assert_eq!(a.lock(&file, 7, (0, 10), WAIT), Stat::Blocked);
-    assert_eq!(b.lock(&file, 7, (0, 10), WAIT), Stat::Blocked);
+    assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Blocked);
+    assert_eq!(b.lock(&file, 7, TEN, WAIT), Stat::Blocked);
     let closed = UdpSocket::bind((A, 0)).expect("a port").local_addr().expect("its address");
     let open = host_a.tell_port(closed.port());
-    assert_eq!(holder.unlock(&file, 1, (0, 10)), Stat::Granted);
+    assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
     until(SOON, true, || server.log().contains("GRANTED brought no answer"));
     host_a.answers([DENIED]);
     host_a.tell_port(open);
@@ -48,13 +48,13 @@ fn a_client_reached_over_ipv6_is_called_back_over_it() {
     let mut holder = Client::connect_to(at(&server, HOLDER), "holder", HOLDER);
     let file = holder.file(&site);
     for udp in [false, true] {
-        assert_eq!(holder.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted);
+        assert_eq!(holder.lock(&file, 1, TEN, EXCLUSIVE), Stat::Granted);
         let connect = if udp { Client::over_udp } else { Client::connect_to };
         let mut a = connect(at(&server, ip), "a", ip);
-        assert_eq!(a.lock(&file, 7, (0, 10), WAIT), Stat::Blocked);
-        assert_eq!(holder.unlock(&file, 1, (0, 10)), Stat::Granted);
+        assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Blocked);
+        assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
         assert_eq!(host.granted(SOON), expected(ip, udp, b"cookie", &file, 7));
-        assert_eq!(a.unlock(&file, 7, (0, 10)), Stat::Granted);
+        assert_eq!(a.unlock(&file, 7, TEN), Stat::Granted);
     }
 }
 
@@ -66,19 +66,19 @@ fn a_grant_that_no_client_heard_of_is_told_after_a_restart_of_any_kind() {
     let site = Site::new();
     let (server, mut holder, file) = held(&site);
     let mut a = Client::connect_to(at(&server, SERVER[1]), "a", A);
-    assert_eq!(a.lock(&file, 7, (0, 10), WAIT), Stat::Blocked);
+    assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Blocked);
     // Its port mapper is away.
-    assert_eq!(holder.unlock(&file, 1, (0, 10)), Stat::Granted);
+    assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
     assert_eq!(server.terminate().code(), Some(0));
     site.serve().kill();
     let host = Host::new(A);
     let server = site.serve();
     assert_eq!(host.granted(SOON), expected(SERVER[1], false, b"cookie", &file, 7));
     let mut holder = Client::connect_from(&server, "holder", HOLDER);
-    until(SOON, Stat::Denied, || holder.lock(&file, 1, (0, 10), EXCLUSIVE));
+    until(SOON, Stat::Denied, || holder.lock(&file, 1, TEN, EXCLUSIVE));
     let mut a = Client::connect_to(at(&server, SERVER[1]), "a", A);
-    assert_eq!(a.unlock(&file, 7, (0, 10)), Stat::Granted);
-    assert_eq!(holder.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted);
+    assert_eq!(a.unlock(&file, 7, TEN), Stat::Granted);
+    assert_eq!(holder.lock(&file, 1, TEN, EXCLUSIVE), Stat::Granted);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_restarted_client_makes_room_for_who_waits() {
     let site = Site::new();
     let Story { server, mut holder, file, host, mut a } = Story::new(&site);
     let mut restarted = Client::over_udp(at(&server, SERVER[1]), "holder", HOLDER);
-    assert_eq!(a.lock(&file, 7, (0, 10), WAIT), Stat::Blocked);
+    assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Blocked);
     assert_eq!(holder.lock(&file, 2, (20, 1), EXCLUSIVE), Stat::Granted);
     restarted.notify("holder.lab", 3);
     assert_eq!(host.granted(SOON).svid, 7);

@@ -88,20 +88,7 @@ pub async fn call(
     resend: Resend,
     patience: Duration,
 ) -> Result<Bytes, CallError> {
-    static XID: AtomicU32 = AtomicU32::new(0);
-    // Numbers of an earlier instance must not meet a client's duplicate cache.
-    let xid = XID.fetch_add(1, Ordering::Relaxed) ^ std::process::id().rotate_left(16);
-    let mut message = Writer::new();
-    CallHeader {
-        xid,
-        program: procedure.program,
-        version: procedure.version,
-        procedure: procedure.number,
-        credential: Credential::Sys(AuthSys::default()),
-    }
-    .encode(&mut message);
-    message.raw(arguments);
-    let message = message.into_bytes();
+    let (xid, message) = message(procedure, arguments);
     let to = SocketAddr::new(route.to, port);
     let deadline = Instant::now() + patience;
     // Which of the two was cut short decides whether the other side may have acted on the call.
@@ -115,6 +102,25 @@ pub async fn call(
         }
     };
     timeout_at(deadline, exchange).await.unwrap_or(Err(CallError::Timeout(patience)))
+}
+
+/// A call as bytes, and its xid.
+#[must_use]
+pub fn message(procedure: Procedure, arguments: &[u8]) -> (u32, Bytes) {
+    static XID: AtomicU32 = AtomicU32::new(0);
+    // Numbers of an earlier instance must not meet a client's duplicate cache.
+    let xid = XID.fetch_add(1, Ordering::Relaxed) ^ std::process::id().rotate_left(16);
+    let mut message = Writer::new();
+    CallHeader {
+        xid,
+        program: procedure.program,
+        version: procedure.version,
+        procedure: procedure.number,
+        credential: Credential::Sys(AuthSys::default()),
+    }
+    .encode(&mut message);
+    message.raw(arguments);
+    (xid, message.into_bytes())
 }
 
 enum Connected {
@@ -207,8 +213,8 @@ fn results_of(record: &[u8], xid: u32) -> Option<Result<Bytes, CallError>> {
     (replied == xid).then(|| Ok(Bytes::copy_from_slice(results?.rest())))
 }
 
-/// Asks the client's port mapper where a program listens: rpcbind v4, which knows IPv6, and
-/// portmap v2 for IPv4 (RFC 1833).
+/// Asks the client's port mapper where a program listens (RFC 1833): portmap v2 for IPv4, and for
+/// IPv6 rpcbind v4 or, where that is not known, v3.
 pub async fn find_port(
     route: Route,
     program: u32,
@@ -219,26 +225,34 @@ pub async fn find_port(
         Transport::Tcp => Protocol::Tcp,
         Transport::Udp => Protocol::Udp,
     };
-    let mut arguments = Writer::new();
-    let procedure = if route.to.is_ipv4() {
-        arguments.put(&Mapping { program, version, protocol: protocol as u32, port: 0 });
-        Procedure { program: portmap::PROGRAM, version: 2, number: portmap::v2::GETPORT }
-    } else {
-        arguments.put(&Binding {
-            program,
-            version,
-            netid: protocol.netid(route.to).into(),
-            address: portmap::universal_address(SocketAddr::new(route.to, portmap::PORT)).into(),
-            owner: Vec::new(),
-        });
-        Procedure { program: portmap::PROGRAM, version: 4, number: portmap::v3::GETADDR }
+    let ask = |version, number, arguments: Writer| async move {
+        let procedure = Procedure { program: portmap::PROGRAM, version, number };
+        let (arguments, resend) = (arguments.into_bytes(), Resend::UntilAnswered);
+        call(route, portmap::PORT, procedure, &arguments, resend, patience).await
     };
-    let (arguments, resend) = (arguments.into_bytes(), Resend::UntilAnswered);
-    let results = call(route, portmap::PORT, procedure, &arguments, resend, patience).await?;
-    let mut reader = Reader::new(&results);
     let port = if route.to.is_ipv4() {
-        reader.u32().ok().and_then(|port| u16::try_from(port).ok())
+        let mut arguments = Writer::new();
+        arguments.put(&Mapping { program, version, protocol: protocol as u32, port: 0 });
+        let results = ask(2, portmap::v2::GETPORT, arguments).await?;
+        Reader::new(&results).u32().ok().and_then(|port| u16::try_from(port).ok())
     } else {
+        let arguments = || {
+            let address = SocketAddr::new(route.to, portmap::PORT);
+            let mut writer = Writer::new();
+            writer.put(&Binding {
+                program,
+                version,
+                netid: protocol.netid(route.to).into(),
+                address: portmap::universal_address(address).into(),
+                owner: Vec::new(),
+            });
+            writer
+        };
+        let results = match ask(4, portmap::v3::GETADDR, arguments()).await {
+            Err(CallError::Refused(_)) => ask(3, portmap::v3::GETADDR, arguments()).await?,
+            other => other?,
+        };
+        let mut reader = Reader::new(&results);
         let address = reader.opaque(portmap::STRING_BYTES_MAX).ok();
         let text = address.and_then(|bytes| std::str::from_utf8(bytes).ok());
         text.and_then(portmap::parse_universal_address).map(|address| address.port())

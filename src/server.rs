@@ -27,6 +27,8 @@ use crate::vfs::local::{self, LocalOptions};
 
 /// How long a stop waits for what is in flight.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
+/// The most NLM_GRANTED_RES that wait to be looked at; one more is dropped, and the grant told again.
+const GRANT_RESULTS_MAX: usize = 1024;
 
 /// Why the server did not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -91,10 +93,13 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         Lockd::start(Arc::clone(&store) as _, records, settings, events, failed.clone())?;
 
     let bound = sockets.addresses();
-    let listener = Listener::new(programs(&config, &exports, &lockd, identity.nsm_state));
+    let (grants, grant_results) = mpsc::channel(GRANT_RESULTS_MAX);
+    let results = lockd::Results::new(sockets.outbox());
+    let nlm = Nlm::new(Arc::clone(&exports), lockd.clone(), results, grants);
+    let listener = Listener::new(programs(&config, &exports, &lockd, nlm, identity.nsm_state));
     listener.serve(sockets);
     let background = CancellationToken::new();
-    tokio::spawn(lockd::call_back(lockd.clone(), granted, background.clone()));
+    tokio::spawn(lockd::call_back(lockd.clone(), granted, grant_results, background.clone()));
     tokio::spawn(lockd::forget_idle(lockd.clone(), lockd::LOOK, lockd::IDLE, background.clone()));
     if let Some(lease) = config.client_lease {
         tokio::spawn(lockd::watch(lockd.clone(), lease, background.clone()));
@@ -188,6 +193,7 @@ fn programs(
     config: &Config,
     exports: &Arc<Exports>,
     lockd: &Lockd,
+    nlm: Nlm,
     nsm_state: i32,
 ) -> Vec<Arc<dyn Program>> {
     let mount_exports = Arc::clone(exports);
@@ -197,7 +203,7 @@ fn programs(
     vec![
         Arc::new(Nfs::new(Arc::clone(exports), verifier.to_be_bytes())),
         Arc::new(Mountd::new(Arc::clone(&config.exports), find_root)),
-        Arc::new(Nlm::new(Arc::clone(exports), lockd.clone())),
+        Arc::new(nlm),
         Arc::new(Statd::new(lockd.clone(), nsm_state)),
     ]
 }

@@ -6,12 +6,24 @@ use std::io::Write;
 use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 
-use cleat_nlm::wire::Stat;
+use cleat_lock::Access;
+use cleat_nlm::wire::{
+    CancelArgs, Lock, LockArgs, Notify, Res, Share, ShareArgs, Stat, TestArgs, UnlockArgs,
+};
+use cleat_nlm::{Message, Operation, Procedure, Version};
 use cleat_rpc::message::{ReplyError, decode_reply};
 use cleat_rpc::{CallHeader, Credential, Writer};
 use harness::{Client, EXCLUSIVE, MOUNT, NFS, NLM, NSM, Server, Site};
 
-const PROGRAMS: [((u32, u32), u32); 4] = [(NFS, 22), (MOUNT, 6), (NLM, 24), (NSM, 7)];
+const PROGRAMS: [((u32, u32), u32); 7] = [
+    (NFS, 22),
+    (MOUNT, 6),
+    (NLM, 24),
+    ((NLM.0, 3), 24),
+    ((NLM.0, 2), 5),
+    ((NLM.0, 1), 24),
+    (NSM, 7),
+];
 
 /// SplitMix64: the same bytes in every run.
 struct Chance(u64);
@@ -67,12 +79,89 @@ fn every_procedure_stands_any_arguments() {
                 }
                 let answer =
                     client.call((program, version), procedure, &|writer| writer.raw(&arguments));
-                let known = matches!(answer, Ok(_) | Err(ReplyError::NotRun(3 | 4)));
+                let known = matches!(answer, Ok(_) | Err(ReplyError::NotRun(2..=4)));
                 assert!(known, "{program} {procedure}: {answer:?}");
             }
         }
     }
     still_serves(&server, &site);
+}
+
+/// Arguments as a client writes them, for each procedure that has any.
+fn lock_arguments(procedure: Procedure, version: Version, fh: &[u8]) -> Vec<u8> {
+    use Operation::{Cancel, Granted, Lock as Locks, Test, Unlock};
+    let (cookie, exclusive, block) = (&b"cookie"[..], true, false);
+    let lock = Lock { caller_name: b"bad", fh, oh: b"owner", svid: 1, offset: 0, length: 1 };
+    let share =
+        Share { caller_name: b"bad", fh, oh: b"owner", deny: Access::Write, access: Access::Both };
+    let mut writer = Writer::new();
+    match procedure {
+        Procedure::Null => {}
+        Procedure::Call(Test | Granted) | Procedure::Message(Test | Granted) => {
+            TestArgs { cookie, exclusive, lock }.write(&mut writer, version);
+        }
+        Procedure::Call(Locks) | Procedure::Message(Locks) | Procedure::NmLock => {
+            let args = LockArgs { cookie, block, exclusive, lock, reclaim: false, state: 1 };
+            args.write(&mut writer, version);
+        }
+        Procedure::Call(Cancel) | Procedure::Message(Cancel) => {
+            CancelArgs { cookie, block, exclusive, lock }.write(&mut writer, version);
+        }
+        Procedure::Call(Unlock) | Procedure::Message(Unlock) => {
+            UnlockArgs { cookie, lock }.write(&mut writer, version);
+        }
+        Procedure::Result(_) => Res { cookie, stat: Stat::Granted }.write(&mut writer, version),
+        Procedure::Share | Procedure::Unshare => {
+            ShareArgs { cookie, share, reclaim: false }.write(&mut writer, version);
+        }
+        Procedure::FreeAll => Notify { name: b"bad", state: 0 }.write(&mut writer, version),
+    }
+    writer.into_bytes().to_vec()
+}
+
+/// Chance alone seldom gets past the first field: here most of the bytes are right.
+#[test]
+fn every_lock_procedure_stands_arguments_that_are_almost_right() {
+    let site = Site::new();
+    let server = site.serve();
+    let mut chance = Chance(4);
+    let mut clients = [
+        Client::connect(&server, "bad"),
+        Client::over_udp(server.address, "bad", std::net::Ipv4Addr::LOCALHOST.into()),
+    ];
+    let file = clients[0].file(&site);
+    let procedures = Version::ALL.into_iter().flat_map(|version| {
+        (0..24).filter_map(move |number| Some((version, Procedure::of(version, number)?)))
+    });
+    for (version, procedure) in procedures {
+        for round in 0..60 {
+            let mut arguments = lock_arguments(procedure, version, &file);
+            for _ in 0..chance.below(4) {
+                if !arguments.is_empty() {
+                    let at = chance.below(arguments.len());
+                    arguments[at] = u8::try_from(chance.below(256)).expect("a byte");
+                }
+            }
+            if chance.below(4) == 0 {
+                arguments.truncate(chance.below(arguments.len() + 1));
+            }
+            let program = (NLM.0, version.number());
+            let answer = clients[round % 2]
+                .call(program, procedure.number(), &|writer| writer.raw(&arguments));
+            // 5: too many messages are pending, for nobody here takes results.
+            let known = matches!(answer, Ok(_) | Err(ReplyError::NotRun(4 | 5)));
+            assert!(known, "{version:?} {procedure:?}: {answer:?}");
+        }
+    }
+    clients[0].version = Version::V3;
+    clients[0].free_all();
+    for client in &mut clients {
+        client.notify("bad", 3);
+    }
+    assert_eq!(clients[0].unlock(&file, 1, (0, 0)), Stat::Granted);
+    assert!(!server.log().contains("panicked"), "{}", server.log());
+    let resident = resident(&server);
+    assert!(resident < 300 << 20, "{} MiB", resident >> 20);
 }
 
 #[test]
@@ -101,7 +190,7 @@ fn no_datagram_hurts() {
     let mut chance = Chance(3);
     let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
     for xid in 0..500 {
-        let ((program, version), procedures) = PROGRAMS[chance.below(4)];
+        let ((program, version), procedures) = PROGRAMS[chance.below(PROGRAMS.len())];
         let procedure = u32::try_from(chance.below(procedures as usize + 1)).expect("small");
         let mut message = Writer::new();
         let credential = Credential::None;

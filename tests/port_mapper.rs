@@ -82,8 +82,9 @@ fn serve(port: u16) -> (Listener, Vec<SocketAddr>) {
     let export = Export::new(b"/srv/data", rules.to_vec()).expect("an export");
     let table = Arc::new(ExportTable::new(vec![export]).expect("a table"));
     let mountd = Mountd::new(table, |_, _| Ok(vec![1; 32]));
-    let null = |program, version| Arc::new(Null(program, version..=version));
-    let listener = Listener::new(vec![Arc::new(mountd), null(NFS, 3), null(NLM, 4), null(NSM, 1)]);
+    let null = |program, versions| Arc::new(Null(program, versions));
+    let listener =
+        Listener::new(vec![Arc::new(mountd), null(NFS, 3..=3), null(NLM, 1..=4), null(NSM, 1..=1)]);
     let any: [SocketAddr; 2] = [([0; 4], port).into(), ([0_u16; 8], port).into()];
     let sockets = Sockets::bind(&any).expect("a free port");
     let addresses = sockets.addresses();
@@ -155,7 +156,8 @@ fn registered() -> Vec<String> {
 
 fn expected(port: &str) -> Vec<String> {
     let mut lines = Vec::new();
-    for (program, version) in [(NFS, 3), (MOUNT, 3), (NLM, 4), (NSM, 1)] {
+    let services = [(NFS, 3), (MOUNT, 3), (NLM, 1), (NLM, 3), (NLM, 4), (NSM, 1)];
+    for (program, version) in services {
         for (netid, any) in [("tcp", "0.0.0.0"), ("tcp6", "::"), ("udp", "0.0.0.0"), ("udp6", "::")]
         {
             if program != NFS || netid.starts_with("tcp") {
@@ -173,6 +175,8 @@ fn ask_as_clients_do() {
     for (program, version, transports) in [
         (NFS, 3, &["tcp"][..]),
         (MOUNT, 3, &["tcp", "udp"]),
+        (NLM, 1, &["tcp", "udp"]),
+        (NLM, 3, &["tcp", "udp"]),
         (NLM, 4, &["tcp", "udp"]),
         (NSM, 1, &["tcp", "udp"]),
     ] {

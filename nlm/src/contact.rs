@@ -10,6 +10,7 @@ use cleat_rpc::xdr::Result as XdrResult;
 use cleat_rpc::{Reader, Writer, XdrError};
 
 use crate::owner::{Origin, Transport, client_id};
+use crate::version::Version;
 use crate::wire::{CALLER_NAME_BYTES_MAX, FILE_HANDLE_BYTES_MAX, Lock, NETOBJ_BYTES_MAX, TestArgs};
 
 /// How many addresses of ours are kept for one client. A client mounts one, now and then two;
@@ -164,7 +165,7 @@ pub struct Waiting {
     /// How the LOCK came, and how the call goes.
     pub transport: Transport,
     /// The NLM version of the LOCK, and of the call.
-    pub version: u32,
+    pub version: Version,
     /// The cookie of the LOCK.
     pub cookie: Vec<u8>,
     /// The mode asked for.
@@ -191,7 +192,7 @@ impl Waiting {
         exclusive: bool,
         lock: &Lock<'_>,
         origin: &Origin,
-        version: u32,
+        version: Version,
     ) -> Self {
         Self {
             client: origin.client(),
@@ -238,7 +239,7 @@ impl Waiting {
         put_ip(&mut writer, self.client);
         put_ip(&mut writer, self.server);
         put_transport(&mut writer, self.transport);
-        writer.u32(self.version);
+        writer.u32(self.version.number());
         writer.put(&self.granted_args());
         writer.into_bytes().to_vec()
     }
@@ -249,6 +250,7 @@ impl Waiting {
         let (client, server) = (get_ip(&mut reader)?, get_ip(&mut reader)?);
         let transport = get_transport(&mut reader)?;
         let version = reader.u32()?;
+        let version = Version::of(version).ok_or(XdrError::BadValue(version))?;
         let args: TestArgs<'_> = reader.get()?;
         reader.finish()?;
         let origin = Origin::new(args.lock.caller_name, client, server, transport);
@@ -359,11 +361,12 @@ mod tests {
             fh in prop::collection::vec(any::<u8>(), 0..=FILE_HANDLE_BYTES_MAX),
             oh in prop::collection::vec(any::<u8>(), 0..64),
             svid: u32, offset: u64, length: u64, client: [u8; 16], server: [u8; 4], udp: bool,
+            which in 0..Version::ALL.len(),
         ) -> Waiting {
             let transport = if udp { Transport::Udp } else { Transport::Tcp };
             let origin = Origin::new(&caller_name, client.into(), server.into(), transport);
             let lock = Lock { caller_name: &caller_name, fh: &fh, oh: &oh, svid, offset, length };
-            Waiting::new(&cookie, exclusive, &lock, &origin, 4)
+            Waiting::new(&cookie, exclusive, &lock, &origin, Version::ALL[which])
         }
     }
 

@@ -86,6 +86,17 @@ impl Origin {
         let _ = write!(text, "/{}/{}:{svid}", self.server, self.transport.as_str());
         text
     }
+
+    /// The name of an owner of share reservations: `<client>/share:<oh>`. Such owners have no
+    /// number, and no address of ours is part of the name: a client may reserve over UDP and
+    /// release over TCP, and the handle is all that it tells its owners apart by.
+    #[must_use]
+    pub fn share_owner_id(&self, oh: &[u8]) -> String {
+        let mut text = self.client_id();
+        text.push_str("/share:");
+        push_escaped(&mut text, oh);
+        text
+    }
 }
 
 /// The name of the client that calls itself `caller_name` and calls from `client`.
@@ -220,6 +231,15 @@ mod tests {
             at("10.0.0.1", Transport::Udp).owner_id(1),
         ];
         assert!(owners[0] != owners[1] && owners[0] != owners[2] && owners[1] != owners[2]);
+    }
+
+    #[test]
+    fn an_owner_of_shares_is_its_client_and_its_handle_however_it_comes() {
+        let at = |server, transport| Origin::new(b"a", ip("10.0.0.2"), ip(server), transport);
+        let one = at("10.0.0.1", Transport::Udp).share_owner_id(b"p\x001");
+        assert_eq!(one, "nlm:a@10.0.0.2/share:p%001");
+        assert_eq!(at("10.0.1.1", Transport::Tcp).share_owner_id(b"p\x001"), one);
+        assert_ne!(at("10.0.0.1", Transport::Udp).share_owner_id(b"p\x002"), one);
     }
 
     #[test]

@@ -1,20 +1,20 @@
 //! Each procedure's arguments as an input to the lock core, for every version of NLM.
 //!
-//! The answers are a version's own: see [`crate::v4`]. The outer layer looks up the file, judges
+//! For the answers see [`crate::answers`]. The outer layer looks up the file, judges
 //! whether the caller may lock it, and puts what it found into a [`Call`]; where it refuses, it
 //! answers with a [`Refusal`] and the core is not asked.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use cleat_lock::{FileId, Input, LockId, LockRequest, Mode, Owner, Range, Token, Wait};
+use cleat_lock::{
+    FileId, Input, LockId, LockRequest, Mode, Owner, Range, ShareRequest, Token, Wait,
+};
 
 use crate::contact::Waiting;
 use crate::owner::{Note, Origin, client_id};
-use crate::wire::{CancelArgs, Lock, LockArgs, Notify, TestArgs, UnlockArgs};
-
-/// The last byte that can be locked: file offsets are signed (XNFS ch. 10, NLM4_FBIG).
-pub const LAST_BYTE: u64 = i64::MAX as u64;
+use crate::version::Version;
+use crate::wire::{CancelArgs, Lock, LockArgs, Notify, ShareArgs, TestArgs, UnlockArgs};
 
 /// How long a blocked request is kept after its client last sent it, in milliseconds.
 ///
@@ -34,13 +34,17 @@ pub struct Call<'a> {
     /// Where it came from.
     pub origin: &'a Origin,
     /// The version of NLM that the client speaks, and is called back in.
-    pub version: u32,
+    pub version: Version,
     /// The file that the handle names.
     pub file: FileId,
     /// The export it lies in.
     pub share_name: Arc<str>,
-    /// How to reach the client after a restart, for a LOCK: a [`crate::contact::Contact`].
+    /// How to reach the client after a restart, for a LOCK or SHARE: a
+    /// [`crate::contact::Contact`], or empty where it is not to be told (NM_LOCK).
     pub contact: Arc<[u8]>,
+    /// The NSM state that the client is known to have, 0 where none is, for a SHARE, which does
+    /// not say it.
+    pub incarnation: u32,
     /// The core's clock.
     pub now_ms: u64,
 }
@@ -56,12 +60,10 @@ pub enum Refusal {
     Access,
     /// The file is of a kind that has no locks, such as a directory.
     NotLockable,
-    /// The range reaches past [`LAST_BYTE`].
+    /// The range reaches past [`Version::last_byte`].
     TooBig,
     /// The request cannot be recorded: the store failed, or the server is about to stop.
     NotRecorded,
-    /// The same of an UNLOCK, which must not be lost.
-    UnlockNotRecorded,
     /// Its client is one too many.
     TooManyClients,
     /// The file system failed.
@@ -70,11 +72,20 @@ pub enum Refusal {
 
 impl Call<'_> {
     fn owner(&self, lock: &Lock<'_>) -> Owner {
+        let note = Note { svid: lock.svid, oh: lock.oh };
+        self.named(self.origin.owner_id(lock.svid), &note)
+    }
+
+    fn share_owner(&self, oh: &[u8]) -> Owner {
+        self.named(self.origin.share_owner_id(oh), &Note { svid: 0, oh })
+    }
+
+    fn named(&self, owner_id: String, note: &Note<'_>) -> Owner {
         Owner {
-            owner_id: self.origin.owner_id(lock.svid).into(),
+            owner_id: owner_id.into(),
             client_id: self.origin.client_id().into(),
             share_name: Arc::clone(&self.share_name),
-            note: Note { svid: lock.svid, oh: lock.oh }.to_bytes().into(),
+            note: note.to_bytes().into(),
         }
     }
 }
@@ -84,31 +95,39 @@ const fn mode(exclusive: bool) -> Mode {
 }
 
 /// The range of a request. Length 0 reaches to the end of the file.
-fn range(lock: &Lock<'_>) -> Result<Range, Refusal> {
+///
+/// One that ends past the last byte of its version is too big in version 4. The others have no
+/// such status, and their clients name the end of the file by any number there: it reaches to the
+/// end of the file, as with Linux's lockd.
+fn range(lock: &Lock<'_>, version: Version) -> Result<Range, Refusal> {
     let range = Range::new(lock.offset, lock.length).ok_or(Refusal::TooBig)?;
     let last = if lock.length == 0 { range.first() } else { range.last() };
-    if last > LAST_BYTE { Err(Refusal::TooBig) } else { Ok(range) }
+    match version {
+        _ if last <= version.last_byte() => Ok(range),
+        Version::V4 => Err(Refusal::TooBig),
+        Version::V1 | Version::V3 => Range::new(lock.offset, 0).ok_or(Refusal::TooBig),
+    }
 }
 
-/// NLM_TEST: would this lock be granted? See [`crate::v4::test_res`] for the answers.
+/// NLM_TEST: would this lock be granted? See [`crate::answers::test_res`] for the answers.
 pub fn test(args: &TestArgs<'_>, call: &Call<'_>) -> Result<Input, Refusal> {
     Ok(Input::Test {
         token: call.token,
         owner: call.owner(&args.lock),
         file: call.file.clone(),
-        range: range(&args.lock)?,
+        range: range(&args.lock, call.version)?,
         mode: mode(args.exclusive),
     })
 }
 
-/// NLM_LOCK: take the lock, wait for it where `block` asks to, or have it again where `reclaim`
-/// says that it was held before. See [`crate::v4::lock_res`] for the answers.
+/// NLM_LOCK and NLM_NM_LOCK: take the lock, wait for it where `block` asks to, or have it again where `reclaim`
+/// says that it was held before. See [`crate::answers::lock_res`] for the answers.
 ///
 /// A cycle of waiting owners is always looked for. flock(2) callers do not expect it, but nothing
 /// in the call tells them from fcntl(2), and an owner made by flock(2) locks one file only: the
 /// one cycle it can close is two upgrades of one range, which would otherwise never end.
 pub fn lock(args: &LockArgs<'_>, call: &Call<'_>) -> Result<Input, Refusal> {
-    let range = range(&args.lock)?;
+    let range = range(&args.lock, call.version)?;
     let wait = args.block.then(|| {
         let waiting =
             Waiting::new(args.cookie, args.exclusive, &args.lock, call.origin, call.version);
@@ -135,27 +154,51 @@ pub fn lock(args: &LockArgs<'_>, call: &Call<'_>) -> Result<Input, Refusal> {
 }
 
 /// NLM_CANCEL: a blocked LOCK is no longer wanted. The owner, the range and the mode say which.
-/// See [`crate::v4::cancel_res`] for the answers.
+/// See [`crate::answers::cancel_res`] for the answers.
 pub fn cancel(args: &CancelArgs<'_>, call: &Call<'_>) -> Result<Input, Refusal> {
     Ok(Input::Cancel {
         token: call.token,
         owner: call.owner(&args.lock),
         file: call.file.clone(),
-        range: range(&args.lock)?,
+        range: range(&args.lock, call.version)?,
         mode: mode(args.exclusive),
     })
 }
 
 /// NLM_UNLOCK: release what the owner holds of the range, and what it waits for there.
-/// See [`crate::v4::unlock_res`] for the answers.
+/// See [`crate::answers::unlock_res`] for the answers.
 pub fn unlock(args: &UnlockArgs<'_>, call: &Call<'_>) -> Result<Input, Refusal> {
     Ok(Input::Unlock {
         token: call.token,
         id: call.id,
         owner: call.owner(&args.lock),
         file: call.file.clone(),
-        range: range(&args.lock)?,
+        range: range(&args.lock, call.version)?,
     })
+}
+
+/// NLM_SHARE: reserve the file against others, or have the reservation again where `reclaim` says
+/// that it was held before. See [`crate::answers::share_res`] for the answers.
+#[must_use]
+pub fn share(args: &ShareArgs<'_>, call: &Call<'_>) -> Input {
+    Input::Share(ShareRequest {
+        token: call.token,
+        owner: call.share_owner(args.share.oh),
+        file: call.file.clone(),
+        access: args.share.access,
+        deny: args.share.deny,
+        reclaim: args.reclaim,
+        incarnation: call.incarnation,
+        contact: Arc::clone(&call.contact),
+    })
+}
+
+/// NLM_UNSHARE: release the owner's reservation, whatever it was.
+/// See [`crate::answers::unshare_res`] for the answers.
+#[must_use]
+pub fn unshare(args: &ShareArgs<'_>, call: &Call<'_>) -> Input {
+    let owner = call.share_owner(args.share.oh);
+    Input::Unshare { token: call.token, owner, file: call.file.clone() }
 }
 
 /// NLM_FREE_ALL: release everything of a client. It has no result. Only what the caller holds
@@ -169,31 +212,46 @@ pub fn free_all(args: &Notify<'_>, client: IpAddr, token: Token) -> Input {
 mod tests {
     use super::*;
 
-    fn ranged(offset: u64, length: u64) -> Result<(u64, u64), Refusal> {
+    fn ranged(version: Version, offset: u64, length: u64) -> Result<(u64, u64), Refusal> {
         let lock = Lock { caller_name: b"a", fh: b"f", oh: b"o", svid: 1, offset, length };
-        range(&lock).map(|range| (range.first(), range.last()))
+        range(&lock, version).map(|range| (range.first(), range.last()))
     }
 
     #[test]
     fn length_0_reaches_to_the_end_of_the_file() {
-        assert_eq!(ranged(0, 0), Ok((0, u64::MAX)));
-        assert_eq!(ranged(LAST_BYTE, 0), Ok((LAST_BYTE, u64::MAX)));
+        for version in Version::ALL {
+            let last = version.last_byte();
+            assert_eq!(ranged(version, 0, 0), Ok((0, u64::MAX)));
+            assert_eq!(ranged(version, last, 0), Ok((last, u64::MAX)));
+            assert_eq!(ranged(version, 0, last + 1), Ok((0, last)));
+            assert_eq!(ranged(version, last, 1), Ok((last, last)));
+        }
     }
 
     #[test]
-    fn a_range_past_the_last_byte_is_too_big() {
-        assert_eq!(ranged(0, LAST_BYTE + 1), Ok((0, LAST_BYTE)));
-        assert_eq!(ranged(LAST_BYTE, 1), Ok((LAST_BYTE, LAST_BYTE)));
+    fn in_version_4_a_range_past_the_last_byte_is_too_big() {
+        let last = Version::V4.last_byte();
         for (offset, length) in [
-            (LAST_BYTE + 1, 0),
-            (LAST_BYTE + 1, 1),
-            (LAST_BYTE, 2),
-            (1, LAST_BYTE + 1),
+            (last + 1, 0),
+            (last + 1, 1),
+            (last, 2),
+            (1, last + 1),
             (0, u64::MAX),
             (u64::MAX, 1),
             (u64::MAX, u64::MAX),
         ] {
-            assert_eq!(ranged(offset, length), Err(Refusal::TooBig), "{offset} {length}");
+            let refused = Err(Refusal::TooBig);
+            assert_eq!(ranged(Version::V4, offset, length), refused, "{offset} {length}");
+        }
+    }
+
+    #[test]
+    fn in_versions_1_and_3_a_range_past_the_last_byte_reaches_to_the_end_of_the_file() {
+        let (last, max) = (Version::V3.last_byte(), u64::from(u32::MAX));
+        for version in [Version::V1, Version::V3] {
+            for (offset, length) in [(last, 2), (1, last + 1), (100, last), (7, max), (max, max)] {
+                assert_eq!(ranged(version, offset, length), Ok((offset, u64::MAX)));
+            }
         }
     }
 }

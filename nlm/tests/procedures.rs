@@ -1,20 +1,27 @@
-//! Every status that the docstrings of `v4` name, and what each procedure asks of the core.
+//! Every status that the docstrings of `answers` name, and what each procedure asks of the core.
 
 #![allow(missing_docs)]
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use cleat_lock::{Conflict, FileId, Input, Limit, LockId, Mode, Outcome, Owner, Range, Token};
+use cleat_lock::{
+    Access, Conflict, FileId, Input, Limit, LockId, Mode, Outcome, Owner, Range, ShareConflict,
+    Token,
+};
+use cleat_nlm::answers::{self, Ended};
 use cleat_nlm::contact::{Contact, Waiting, contact_bytes};
 use cleat_nlm::owner::Note;
-use cleat_nlm::procedures::{self, LAST_BYTE, WAITER_SILENCE_MS_MAX};
-use cleat_nlm::v4;
+use cleat_nlm::procedures::{self, WAITER_SILENCE_MS_MAX};
 use cleat_nlm::wire::{
-    CancelArgs, Holder, Lock, LockArgs, Notify, Stat, TestArgs, TestReply, UnlockArgs,
+    CancelArgs, Holder, Lock, LockArgs, Notify, Share, ShareArgs, Stat, TestArgs, TestReply,
+    UnlockArgs,
 };
-use cleat_nlm::{Call, Origin, Refusal, Transport};
+use cleat_nlm::{Call, Origin, Refusal, Transport, Version};
 use uuid::Uuid;
+
+const V4: Version = Version::V4;
+const LAST_BYTE: u64 = V4.last_byte();
 
 const LOCK: Lock<'static> = Lock {
     caller_name: b"guest1",
@@ -47,10 +54,11 @@ fn call(origin: &Origin) -> Call<'_> {
         token: Token(1),
         id: LockId::new(Uuid::from_u128(9)),
         origin,
-        version: 4,
+        version: V4,
         file: FileId::new(*b"file"),
         share_name: "/srv".into(),
         contact: contact_bytes(origin, None).into(),
+        incarnation: 5,
         now_ms: 1_000,
     }
 }
@@ -92,7 +100,7 @@ fn a_lock_is_answered_as_its_docstring_says() {
         (Outcome::Deadlock { cycle: Vec::new() }, Stat::Deadlock),
         (Outcome::ReclaimRefused, Stat::Denied),
     ] {
-        let res = v4::lock_res(ARGS.cookie, &outcome);
+        let res = answers::lock_res(V4, ARGS.cookie, &Ok(outcome.clone()));
         assert_eq!((res.cookie, res.stat), (ARGS.cookie, stat), "{outcome:?}");
     }
 }
@@ -100,14 +108,14 @@ fn a_lock_is_answered_as_its_docstring_says() {
 #[test]
 fn a_cancel_is_answered_as_its_docstring_says() {
     for (outcome, stat) in [(Outcome::Done, Stat::Granted), (Outcome::AlreadyHeld, Stat::Denied)] {
-        assert_eq!(v4::cancel_res(b"", &outcome).stat, stat, "{outcome:?}");
+        assert_eq!(answers::cancel_res(V4, b"", &Ok(outcome.clone())).stat, stat, "{outcome:?}");
     }
 }
 
 #[test]
 fn an_unlock_is_answered_as_its_docstring_says() {
     for (outcome, stat) in [(Outcome::Done, Stat::Granted), (limit(), Stat::DeniedNolocks)] {
-        assert_eq!(v4::unlock_res(b"", &outcome).stat, stat, "{outcome:?}");
+        assert_eq!(answers::unlock_res(V4, b"", &Ok(outcome.clone())).stat, stat, "{outcome:?}");
     }
 }
 
@@ -119,28 +127,46 @@ fn a_test_is_answered_as_its_docstring_says() {
         (conflicting(), TestReply::Denied(holder)),
         (Outcome::Grace { left_ms: 1 }, TestReply::Stat(Stat::DeniedGracePeriod)),
     ] {
-        let res = v4::test_res(ARGS.cookie, &outcome);
-        assert_eq!((res.cookie, res.reply), (ARGS.cookie, reply), "{outcome:?}");
+        let ended = Ok(outcome);
+        let res = answers::test_res(V4, ARGS.cookie, &ended);
+        assert_eq!((res.cookie, res.reply), (ARGS.cookie, reply), "{ended:?}");
+    }
+}
+
+/// Where a client of this version is told that a holder of `range` is.
+fn told(version: Version, range: Range) -> (u64, u64) {
+    let ended = Ok(conflict("nlm:x", range, Mode::Exclusive));
+    match answers::test_res(version, b"", &ended).reply {
+        TestReply::Denied(holder) => (holder.offset, holder.length),
+        TestReply::Stat(stat) => panic!("{stat:?}"),
     }
 }
 
 #[test]
 fn a_holder_to_the_end_of_the_file_has_length_0() {
-    let reach = |range| match v4::test_res(b"", &conflict("nlm:x", range, Mode::Exclusive)).reply {
-        TestReply::Denied(holder) => (holder.exclusive, holder.offset, holder.length),
-        TestReply::Stat(stat) => panic!("{stat:?}"),
-    };
-    assert_eq!(reach(range(5, 0)), (true, 5, 0));
-    assert_eq!(reach(range(0, LAST_BYTE + 1)), (true, 0, LAST_BYTE + 1));
-    assert_eq!(reach(range(5, LAST_BYTE + 1)), (true, 5, 0), "clients cannot read it back");
-    assert_eq!(reach(range(LAST_BYTE + 9, 1)), (true, LAST_BYTE, 0));
+    assert_eq!(told(V4, range(5, 0)), (5, 0));
+    assert_eq!(told(V4, range(0, LAST_BYTE + 1)), (0, LAST_BYTE + 1));
+    assert_eq!(told(V4, range(5, LAST_BYTE + 1)), (5, 0), "clients cannot read it back");
+    assert_eq!(told(V4, range(LAST_BYTE + 9, 1)), (LAST_BYTE, 0));
+}
+
+#[test]
+fn clients_of_32_bits_are_told_of_holders_in_32_bits() {
+    let last = Version::V1.last_byte();
+    assert_eq!(last, 0x7fff_ffff);
+    for version in [Version::V1, Version::V3] {
+        assert_eq!(told(version, range(5, 7)), (5, 7));
+        assert_eq!(told(version, range(0, last + 1)), (0, last + 1));
+        assert_eq!(told(version, range(5, last)), (5, 0));
+        assert_eq!(told(version, range(1 << 40, 7)), (last, 0));
+    }
 }
 
 #[test]
 fn a_holder_of_another_protocol_has_no_svid_and_no_oh() {
-    let outcome = conflict("smb:session456:pid789", range(0, 0), Mode::Exclusive);
+    let ended = Ok(conflict("smb:session456:pid789", range(0, 0), Mode::Exclusive));
     let expected = TestReply::Denied(Holder::UNKNOWN);
-    assert_eq!(v4::test_res(b"", &outcome).reply, expected);
+    assert_eq!(answers::test_res(V4, b"", &ended).reply, expected);
 }
 
 #[test]
@@ -150,21 +176,66 @@ fn a_call_that_does_not_reach_the_core_has_a_status_too() {
         (Refusal::ReadOnly, Stat::ReadOnly),
         (Refusal::TooBig, Stat::TooBig),
         (Refusal::NotRecorded, Stat::DeniedNolocks),
-        (Refusal::UnlockNotRecorded, Stat::DeniedGracePeriod),
         (Refusal::TooManyClients, Stat::DeniedNolocks),
         (Refusal::Access, Stat::Failed),
         (Refusal::NotLockable, Stat::Failed),
         (Refusal::Failed, Stat::Failed),
     ] {
-        assert_eq!(v4::refused(b"c", refusal).stat, stat);
-        assert_eq!(v4::test_refused(b"c", refusal).reply, TestReply::Stat(stat));
+        let ended: Ended = Err(refusal);
+        assert_eq!(answers::lock_res(V4, b"c", &ended).stat, stat);
+        assert_eq!(answers::cancel_res(V4, b"c", &ended).stat, stat);
+        assert_eq!(answers::share_res(V4, b"c", &ended).stat, stat);
+        assert_eq!(answers::test_res(V4, b"c", &ended).reply, TestReply::Stat(stat));
+        // What must not be lost is asked for again.
+        let stat = if refusal == Refusal::NotRecorded { Stat::DeniedGracePeriod } else { stat };
+        assert_eq!(answers::unlock_res(V4, b"c", &ended).stat, stat);
+        assert_eq!(answers::unshare_res(V4, b"c", &ended).stat, stat);
     }
+}
+
+#[test]
+fn versions_1_and_3_have_five_statuses() {
+    let cycle = Vec::new();
+    for (ended, stat) in [
+        (Ok(Outcome::Granted), Stat::Granted),
+        (Ok(conflicting()), Stat::Denied),
+        (Ok(limit()), Stat::DeniedNolocks),
+        (Ok(Outcome::Blocked), Stat::Blocked),
+        (Ok(Outcome::Grace { left_ms: 1 }), Stat::DeniedGracePeriod),
+        (Ok(Outcome::Deadlock { cycle }), Stat::Denied),
+        (Err(Refusal::ReadOnly), Stat::DeniedNolocks),
+        (Err(Refusal::StaleHandle), Stat::DeniedNolocks),
+        (Err(Refusal::TooBig), Stat::DeniedNolocks),
+        (Err(Refusal::Access), Stat::DeniedNolocks),
+    ] {
+        for version in [Version::V1, Version::V3] {
+            assert_eq!(answers::lock_res(version, b"", &ended).stat, stat, "{ended:?}");
+        }
+    }
+}
+
+#[test]
+fn a_share_is_answered_as_its_docstring_says() {
+    let other = owner("nlm:guest2@10.0.0.3/share:p", &Note::NONE);
+    let (access, deny) = (Access::Read, Access::Write);
+    let conflict = Outcome::ShareConflict(ShareConflict { owner: other, access, deny });
+    for (outcome, stat) in [
+        (Outcome::Granted, Stat::Granted),
+        (conflict, Stat::Denied),
+        (limit(), Stat::DeniedNolocks),
+        (Outcome::Grace { left_ms: 1 }, Stat::DeniedGracePeriod),
+        (Outcome::ReclaimRefused, Stat::Denied),
+    ] {
+        let res = answers::share_res(Version::V3, b"c", &Ok(outcome.clone()));
+        assert_eq!((res.cookie, res.stat, res.sequence), (&b"c"[..], stat, 0), "{outcome:?}");
+    }
+    assert_eq!(answers::unshare_res(Version::V3, b"c", &Ok(Outcome::Done)).stat, Stat::Granted);
 }
 
 #[test]
 fn a_grant_to_us_is_not_wanted() {
     let args = TestArgs { cookie: b"c", exclusive: true, lock: LOCK };
-    let res = v4::granted_res(&args);
+    let res = answers::granted_res(&args);
     assert_eq!((res.cookie, res.stat), (&b"c"[..], Stat::Denied));
 }
 
@@ -239,6 +310,25 @@ fn no_procedure_takes_a_range_past_the_last_byte() {
     ];
     for answer in answers {
         assert!(matches!(answer, Err(Refusal::TooBig)), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_share_reaches_the_core_with_all_it_said_and_its_clients_state() {
+    let (deny, access) = (Access::Write, Access::Both);
+    let share = Share { caller_name: b"guest1", fh: b"handle", oh: b"dos 7", deny, access };
+    let args = ShareArgs { cookie: b"c", share, reclaim: true };
+    let origin = origin();
+    let call = call(&origin);
+    let Input::Share(request) = procedures::share(&args, &call) else { panic!("not a share") };
+    assert_eq!(&*request.owner.owner_id, "nlm:guest1@10.0.0.2/share:dos%207");
+    assert_eq!(&*request.owner.client_id, "nlm:guest1@10.0.0.2");
+    assert_eq!((request.deny, request.access), (deny, access));
+    assert_eq!((request.reclaim, request.incarnation), (true, 5));
+    assert_eq!(request.contact, call.contact);
+    match procedures::unshare(&args, &call) {
+        Input::Unshare { owner, .. } => assert_eq!(owner, request.owner),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -2,16 +2,20 @@
 //! bytes written by hand.
 
 #![allow(missing_docs)]
+#![allow(clippy::cast_possible_truncation, reason = "what is cast was made to fit")]
 
-#[path = "oracle/nlm4_generated.rs"]
+#[path = "oracle/nlm_generated.rs"]
 #[allow(clippy::all, clippy::cast_possible_truncation, non_camel_case_types, unused)]
 mod oracle;
 
+use cleat_lock::Access;
 use cleat_nlm::nsm::{Name, StatRes, StateChange};
 use cleat_nlm::wire::{
     CALLER_NAME_BYTES_MAX, CancelArgs, FILE_HANDLE_BYTES_MAX, Holder, Lock, LockArgs,
-    NETOBJ_BYTES_MAX, Notify, Res, Stat, TestArgs, TestReply, TestRes, UnlockArgs,
+    NETOBJ_BYTES_MAX, Notify, Res, Share, ShareArgs, ShareRes, Stat, TestArgs, TestReply, TestRes,
+    UnlockArgs,
 };
+use cleat_nlm::{Message, Version};
 use cleat_rpc::{Decode, Encode, Reader, Writer, XdrError};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -22,9 +26,22 @@ fn written(value: &impl Encode) -> Vec<u8> {
     writer.into_bytes().to_vec()
 }
 
+fn written_as<'a>(value: &impl Message<'a>, version: Version) -> Vec<u8> {
+    let mut writer = Writer::new();
+    value.write(&mut writer, version);
+    writer.into_bytes().to_vec()
+}
+
 fn read<'a, T: Decode<'a>>(bytes: &'a [u8]) -> Result<T, XdrError> {
     let mut reader = Reader::new(bytes);
     let value = reader.get()?;
+    reader.finish()?;
+    Ok(value)
+}
+
+fn read_as<'a, T: Message<'a>>(bytes: &'a [u8], version: Version) -> Result<T, XdrError> {
+    let mut reader = Reader::new(bytes);
+    let value = T::read(&mut reader, version)?;
     reader.finish()?;
     Ok(value)
 }
@@ -45,145 +62,328 @@ where
 /// Both codecs write the same bytes, each reads what the other wrote, and no part of the bytes
 /// passes for the whole.
 macro_rules! agree {
-    ($ours:expr, $ours_type:ty, $theirs:expr, $theirs_type:ty) => {{
-        let (ours, theirs) = ($ours, $theirs);
-        let bytes = written(&ours);
+    ($ours:expr, $written:expr, $read:expr, $theirs:expr, $theirs_type:ty) => {{
+        let (ours, theirs, bytes, read) = ($ours, $theirs, $written, $read);
         prop_assert_eq!(&bytes, &packed(&theirs));
-        prop_assert_eq!(read::<$ours_type>(&bytes), Ok(ours));
+        prop_assert_eq!(read(&bytes), Ok(ours));
         prop_assert_eq!(unpacked::<$theirs_type>(&bytes), theirs);
         for end in 0..bytes.len() {
-            prop_assert_eq!(read::<$ours_type>(&bytes[..end]), Err(XdrError::Short));
+            prop_assert_eq!(read(&bytes[..end]), Err(XdrError::Short));
         }
         let longer = [&bytes[..], &[0]].concat();
-        prop_assert_eq!(read::<$ours_type>(&longer), Err(XdrError::Trailing(1)));
+        prop_assert_eq!(read(&longer), Err(XdrError::Trailing(1)));
     }};
 }
 
+macro_rules! agree_as {
+    ($version:expr, $ours:expr, $ours_type:ty, $theirs:expr, $theirs_type:ty) => {{
+        let ours = $ours;
+        let read = |bytes: &[u8]| {
+            // The value borrows from bytes that go; it is compared before they do.
+            let value = read_as::<$ours_type>(bytes, $version)?;
+            assert_eq!(value, ours);
+            Ok(ours)
+        };
+        agree!(ours, written_as(&ours, $version), read, $theirs, $theirs_type);
+    }};
+}
+
+macro_rules! agree_nsm {
+    ($ours:expr, $ours_type:ty, $theirs:expr, $theirs_type:ty) => {{
+        let ours = $ours;
+        let read = |bytes: &[u8]| {
+            let value = read::<$ours_type>(bytes)?;
+            assert_eq!(value, ours);
+            Ok(ours)
+        };
+        agree!(ours, written(&ours), read, $theirs, $theirs_type);
+    }};
+}
+
+/// What a request says, in the types of the code that is under test.
+#[derive(Debug, Clone)]
+struct Said {
+    cookie: Vec<u8>,
+    caller_name: Vec<u8>,
+    fh: Vec<u8>,
+    oh: Vec<u8>,
+    svid: u32,
+    offset: u64,
+    length: u64,
+    block: bool,
+    exclusive: bool,
+    reclaim: bool,
+    state: i32,
+    deny: usize,
+    access: usize,
+}
+
 prop_compose! {
-    fn their_lock()(
+    fn said(offset_max: u64, fh_bytes_max: usize)(
+        cookie in vec(any::<u8>(), 0..=32),
         caller_name in vec(any::<u8>(), 0..40),
-        fh in vec(any::<u8>(), 0..=FILE_HANDLE_BYTES_MAX),
+        fh in vec(any::<u8>(), 0..=fh_bytes_max),
         oh in vec(any::<u8>(), 0..40),
-        svid: u32, l_offset: u64, l_len: u64,
-    ) -> oracle::nlm4_lock {
-        let (fh, oh) = (oracle::netobj(fh), oracle::netobj(oh));
-        oracle::nlm4_lock { caller_name, fh, oh, svid, l_offset, l_len }
+        svid: u32, offset in 0..=offset_max, length in 0..=offset_max,
+        (block, exclusive, reclaim) in any::<(bool, bool, bool)>(), state: i32,
+        deny in 0..4_usize, access in 0..4_usize,
+    ) -> Said {
+        Said {
+            cookie, caller_name, fh, oh, svid, offset, length, block, exclusive, reclaim, state,
+            deny, access,
+        }
     }
 }
 
-fn our_lock(theirs: &oracle::nlm4_lock) -> Lock<'_> {
-    Lock {
-        caller_name: &theirs.caller_name,
-        fh: &theirs.fh.0,
-        oh: &theirs.oh.0,
-        svid: theirs.svid,
-        offset: theirs.l_offset,
-        length: theirs.l_len,
+impl Said {
+    fn lock(&self) -> Lock<'_> {
+        let Self { caller_name, fh, oh, svid, offset, length, .. } = self;
+        Lock { caller_name, fh, oh, svid: *svid, offset: *offset, length: *length }
+    }
+
+    fn share(&self) -> Share<'_> {
+        let Self { caller_name, fh, oh, deny, access, .. } = self;
+        let (deny, access) = (Access::ALL[*deny], Access::ALL[*access]);
+        Share { caller_name, fh, oh, deny, access }
     }
 }
 
-const STATS: [(Stat, oracle::nlm4_stats, oracle::nlm4_testrply); 9] = {
-    use oracle::{nlm4_stats as s, nlm4_testrply as r};
+/// The tests of one width: the generated types of its versions, and the integers that they have.
+macro_rules! requests_agree {
+    (
+        $name:ident, $versions:expr, $svid:ty, $offset:ty, $fh_bytes_max:expr,
+        $lock:ident $lockargs:ident $testargs:ident $cancargs:ident $unlockargs:ident
+        $share:ident $shareargs:ident $modes:expr, $accesses:expr
+    ) => {
+        proptest! {
+            #![proptest_config(ProptestConfig::with_cases(32))]
+
+            #[test]
+            fn $name(said in said(<$offset>::MAX.into(), $fh_bytes_max), which: prop::sample::Index) {
+                let version = *which.get(&$versions[..]);
+                let Said { block, exclusive, reclaim, state, .. } = said;
+                let (our_cookie, lock) = (&said.cookie[..], said.lock());
+                let (caller_name, netobj) = (said.caller_name.clone(), oracle::netobj);
+                let cookie = || netobj(said.cookie.clone());
+                let (fh, oh) = (netobj(said.fh.clone()), netobj(said.oh.clone()));
+                let (l_offset, l_len) = (said.offset as $offset, said.length as $offset);
+                let svid = said.svid as $svid;
+                let share = oracle::$share {
+                    caller_name: caller_name.clone(),
+                    fh: fh.clone(),
+                    oh: oh.clone(),
+                    mode: $modes[said.deny],
+                    access: $accesses[said.access],
+                };
+                let alock = oracle::$lock { caller_name, fh, oh, svid, l_offset, l_len };
+
+                let theirs = oracle::$lockargs {
+                    cookie: cookie(), block, exclusive, alock: alock.clone(), reclaim, state,
+                };
+                let ours =
+                    LockArgs { cookie: our_cookie, block, exclusive, lock, reclaim, state };
+                agree_as!(version, ours, LockArgs<'_>, theirs, oracle::$lockargs);
+                let theirs =
+                    oracle::$testargs { cookie: cookie(), exclusive, alock: alock.clone() };
+                let ours = TestArgs { cookie: our_cookie, exclusive, lock };
+                agree_as!(version, ours, TestArgs<'_>, theirs, oracle::$testargs);
+                let theirs =
+                    oracle::$cancargs { cookie: cookie(), block, exclusive, alock: alock.clone() };
+                let ours = CancelArgs { cookie: our_cookie, block, exclusive, lock };
+                agree_as!(version, ours, CancelArgs<'_>, theirs, oracle::$cancargs);
+                let theirs = oracle::$unlockargs { cookie: cookie(), alock };
+                let ours = UnlockArgs { cookie: our_cookie, lock };
+                agree_as!(version, ours, UnlockArgs<'_>, theirs, oracle::$unlockargs);
+                let theirs = oracle::$shareargs { cookie: cookie(), share, reclaim };
+                let ours = ShareArgs { cookie: our_cookie, share: said.share(), reclaim };
+                agree_as!(version, ours, ShareArgs<'_>, theirs, oracle::$shareargs);
+            }
+        }
+    };
+}
+
+requests_agree!(
+    requests_of_version_4, [Version::V4], u32, u64, FILE_HANDLE_BYTES_MAX,
+    nlm4_lock nlm4_lockargs nlm4_testargs nlm4_cancargs nlm4_unlockargs
+    nlm4_share nlm4_shareargs
     [
-        (Stat::Granted, s::NLM4_GRANTED, r::NLM4_GRANTED),
-        (Stat::DeniedNolocks, s::NLM4_DENIED_NOLOCKS, r::NLM4_DENIED_NOLOCKS),
-        (Stat::Blocked, s::NLM4_BLOCKED, r::NLM4_BLOCKED),
-        (Stat::DeniedGracePeriod, s::NLM4_DENIED_GRACE_PERIOD, r::NLM4_DENIED_GRACE_PERIOD),
-        (Stat::Deadlock, s::NLM4_DEADLCK, r::NLM4_DEADLCK),
-        (Stat::ReadOnly, s::NLM4_ROFS, r::NLM4_ROFS),
-        (Stat::StaleHandle, s::NLM4_STALE_FH, r::NLM4_STALE_FH),
-        (Stat::TooBig, s::NLM4_FBIG, r::NLM4_FBIG),
-        (Stat::Failed, s::NLM4_FAILED, r::NLM4_FAILED),
+        oracle::fsh4_mode::fsm4_DN,
+        oracle::fsh4_mode::fsm4_DR,
+        oracle::fsh4_mode::fsm4_DW,
+        oracle::fsh4_mode::fsm4_DRW,
+    ],
+    [
+        oracle::fsh4_access::fsa4_NONE,
+        oracle::fsh4_access::fsa4_R,
+        oracle::fsh4_access::fsa4_W,
+        oracle::fsh4_access::fsa4_RW,
     ]
-};
+);
+
+requests_agree!(
+    requests_of_versions_1_and_3, [Version::V1, Version::V3], i32, u32, 200,
+    nlm_lock nlm_lockargs nlm_testargs nlm_cancargs nlm_unlockargs
+    nlm_share nlm_shareargs
+    [
+        oracle::fsh_mode::fsm_DN,
+        oracle::fsh_mode::fsm_DR,
+        oracle::fsh_mode::fsm_DW,
+        oracle::fsh_mode::fsm_DRW,
+    ],
+    [
+        oracle::fsh_access::fsa_NONE,
+        oracle::fsh_access::fsa_R,
+        oracle::fsh_access::fsa_W,
+        oracle::fsh_access::fsa_RW,
+    ]
+);
+
+/// The same for the results.
+macro_rules! results_agree {
+    (
+        $name:ident, $versions:expr, $svid:ty, $offset:ty, $stats:expr, $denied:path,
+        $res:ident $stat:ident $testres:ident $holder:ident $shareres:ident $notify:ident
+    ) => {
+        proptest! {
+            #![proptest_config(ProptestConfig::with_cases(32))]
+
+            #[test]
+            fn $name(
+                said in said(<$offset>::MAX.into(), 0),
+                which: prop::sample::Index, version: prop::sample::Index,
+            ) {
+                let version = *version.get(&$versions[..]);
+                let (stat, their_stat, their_reply) = which.get(&$stats).clone();
+                let our_cookie = &said.cookie[..];
+                let cookie = || oracle::netobj(said.cookie.clone());
+                let theirs = oracle::$res {
+                    cookie: cookie(), stat: oracle::$stat { stat: their_stat },
+                };
+                agree_as!(version, Res { cookie: our_cookie, stat }, Res<'_>,
+                    theirs, oracle::$res);
+                let theirs = oracle::$testres { cookie: cookie(), test_stat: their_reply };
+                let ours = TestRes { cookie: our_cookie, reply: TestReply::Stat(stat) };
+                agree_as!(version, ours, TestRes<'_>, theirs, oracle::$testres);
+                let Said { exclusive, svid, ref oh, offset, length, .. } = said;
+                let holder = Holder { exclusive, svid, oh, offset, length };
+                let ours = TestRes { cookie: our_cookie, reply: TestReply::Denied(holder) };
+                let holder = oracle::$holder {
+                    exclusive,
+                    svid: svid as $svid,
+                    oh: oracle::netobj(oh.clone()),
+                    l_offset: offset as $offset,
+                    l_len: length as $offset,
+                };
+                let theirs = oracle::$testres { cookie: cookie(), test_stat: $denied(holder) };
+                agree_as!(version, ours, TestRes<'_>, theirs, oracle::$testres);
+                let sequence = said.state;
+                let theirs = oracle::$shareres { cookie: cookie(), stat: their_stat, sequence };
+                let ours = ShareRes { cookie: our_cookie, stat, sequence };
+                agree_as!(version, ours, ShareRes<'_>, theirs, oracle::$shareres);
+                let (name, state) = (said.caller_name.clone(), said.state);
+                let ours = Notify { name: &said.caller_name, state };
+                agree_as!(version, ours, Notify<'_>, oracle::$notify { name, state },
+                    oracle::$notify);
+            }
+        }
+    };
+}
+
+results_agree!(
+    results_of_version_4, [Version::V4], u32, u64,
+    {
+        use oracle::{nlm4_stats as s, nlm4_testrply as r};
+        [
+            (Stat::Granted, s::NLM4_GRANTED, r::NLM4_GRANTED),
+            (Stat::DeniedNolocks, s::NLM4_DENIED_NOLOCKS, r::NLM4_DENIED_NOLOCKS),
+            (Stat::Blocked, s::NLM4_BLOCKED, r::NLM4_BLOCKED),
+            (Stat::DeniedGracePeriod, s::NLM4_DENIED_GRACE_PERIOD, r::NLM4_DENIED_GRACE_PERIOD),
+            (Stat::Deadlock, s::NLM4_DEADLCK, r::NLM4_DEADLCK),
+            (Stat::ReadOnly, s::NLM4_ROFS, r::NLM4_ROFS),
+            (Stat::StaleHandle, s::NLM4_STALE_FH, r::NLM4_STALE_FH),
+            (Stat::TooBig, s::NLM4_FBIG, r::NLM4_FBIG),
+            (Stat::Failed, s::NLM4_FAILED, r::NLM4_FAILED),
+        ]
+    },
+    oracle::nlm4_testrply::NLM4_DENIED,
+    nlm4_res nlm4_stat nlm4_testres nlm4_holder nlm4_shareres nlm4_notify
+);
+
+results_agree!(
+    results_of_versions_1_and_3, [Version::V1, Version::V3], i32, u32,
+    {
+        use oracle::{nlm_stats as s, nlm_testrply as r};
+        [
+            (Stat::Granted, s::LCK_GRANTED, r::LCK_GRANTED),
+            (Stat::DeniedNolocks, s::LCK_DENIED_NOLOCKS, r::LCK_DENIED_NOLOCKS),
+            (Stat::Blocked, s::LCK_BLOCKED, r::LCK_BLOCKED),
+            (Stat::DeniedGracePeriod, s::LCK_DENIED_GRACE_PERIOD, r::LCK_DENIED_GRACE_PERIOD),
+        ]
+    },
+    oracle::nlm_testrply::LCK_DENIED,
+    nlm_res nlm_stat nlm_testres nlm_holder nlm_shareres nlm_notify
+);
+
+/// No status that a version lacks is ever one that is sent in it.
+#[test]
+fn versions_1_and_3_never_send_a_status_that_they_lack() {
+    for number in 0..10_u32 {
+        let stat: Stat = read(&number.to_be_bytes()).expect("a status");
+        assert_eq!(Version::V4.stat(stat) as u32, number);
+        for version in [Version::V1, Version::V3] {
+            let sent = version.stat(stat) as u32;
+            assert!(if number < 5 { sent == number } else { sent == 1 || sent == 2 });
+        }
+    }
+}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn lockargs(
-        cookie in vec(any::<u8>(), 0..=32),
-        alock in their_lock(), block: bool, exclusive: bool, reclaim: bool, state: i32,
-    ) {
-        let lock = our_lock(&alock);
-        let ours = LockArgs { cookie: &cookie, block, exclusive, lock, reclaim, state };
-        let (cookie, alock) = (oracle::netobj(cookie.clone()), alock.clone());
-        let theirs = oracle::nlm4_lockargs { cookie, block, exclusive, alock, reclaim, state };
-        agree!(ours, LockArgs<'_>, theirs, oracle::nlm4_lockargs);
-    }
-
-    #[test]
-    fn testargs_cancargs_and_unlockargs(
-        cookie in vec(any::<u8>(), 0..=32), alock in their_lock(), block: bool, exclusive: bool,
-    ) {
-        let lock = our_lock(&alock);
-        let (their_cookie, alock) = (oracle::netobj(cookie.clone()), alock.clone());
-        let theirs = oracle::nlm4_testargs {
-            cookie: their_cookie.clone(), exclusive, alock: alock.clone(),
-        };
-        agree!(TestArgs { cookie: &cookie, exclusive, lock }, TestArgs<'_>,
-            theirs, oracle::nlm4_testargs);
-        let theirs = oracle::nlm4_cancargs {
-            cookie: their_cookie.clone(), block, exclusive, alock: alock.clone(),
-        };
-        agree!(CancelArgs { cookie: &cookie, block, exclusive, lock }, CancelArgs<'_>,
-            theirs, oracle::nlm4_cancargs);
-        let theirs = oracle::nlm4_unlockargs { cookie: their_cookie, alock };
-        agree!(UnlockArgs { cookie: &cookie, lock }, UnlockArgs<'_>,
-            theirs, oracle::nlm4_unlockargs);
-    }
-
-    #[test]
-    fn res_and_testres(cookie in vec(any::<u8>(), 0..=32), which in 0..STATS.len()) {
-        let (stat, their_stat, their_reply) = STATS[which].clone();
-        let their_cookie = oracle::netobj(cookie.clone());
-        let theirs = oracle::nlm4_res {
-            cookie: their_cookie.clone(), stat: oracle::nlm4_stat { stat: their_stat },
-        };
-        agree!(Res { cookie: &cookie, stat }, Res<'_>, theirs, oracle::nlm4_res);
-        let theirs = oracle::nlm4_testres { cookie: their_cookie, test_stat: their_reply };
-        agree!(TestRes { cookie: &cookie, reply: TestReply::Stat(stat) }, TestRes<'_>,
-            theirs, oracle::nlm4_testres);
-    }
-
-    #[test]
-    fn testres_with_its_holder(
-        cookie in vec(any::<u8>(), 0..=32), oh in vec(any::<u8>(), 0..40),
-        exclusive: bool, svid: u32, offset: u64, length: u64,
-    ) {
-        let reply = TestReply::Denied(Holder { exclusive, svid, oh: &oh, offset, length });
-        let holder = oracle::nlm4_holder {
-            exclusive, svid, oh: oracle::netobj(oh.clone()), l_offset: offset, l_len: length,
-        };
-        let theirs = oracle::nlm4_testres {
-            cookie: oracle::netobj(cookie.clone()),
-            test_stat: oracle::nlm4_testrply::NLM4_DENIED(holder),
-        };
-        agree!(TestRes { cookie: &cookie, reply }, TestRes<'_>, theirs, oracle::nlm4_testres);
-    }
-
-    #[test]
-    fn notify_and_the_status_monitor(name in vec(any::<u8>(), 0..40), state: i32, success: bool) {
-        let theirs = oracle::nlm4_notify { name: name.clone(), state };
-        agree!(Notify { name: &name, state }, Notify<'_>, theirs, oracle::nlm4_notify);
+    fn the_status_monitor(name in vec(any::<u8>(), 0..40), state: i32, success: bool) {
         let theirs = oracle::sm_name { mon_name: name.clone() };
-        agree!(Name { mon_name: &name }, Name<'_>, theirs, oracle::sm_name);
+        agree_nsm!(Name { mon_name: &name }, Name<'_>, theirs, oracle::sm_name);
         let theirs = oracle::stat_chge { mon_name: name.clone(), state };
-        agree!(StateChange { mon_name: &name, state }, StateChange<'_>, theirs, oracle::stat_chge);
+        let ours = StateChange { mon_name: &name, state };
+        agree_nsm!(ours, StateChange<'_>, theirs, oracle::stat_chge);
         let res_stat =
             if success { oracle::sm_res::STAT_SUCC } else { oracle::sm_res::STAT_FAIL };
         let theirs = oracle::sm_stat_res { res_stat, state };
-        agree!(StatRes { success, state }, StatRes, theirs, oracle::sm_stat_res);
+        agree_nsm!(StatRes { success, state }, StatRes, theirs, oracle::sm_stat_res);
     }
 
     #[test]
     fn any_bytes_at_all_are_read_without_a_panic(bytes: Vec<u8>) {
-        let _ = read::<LockArgs<'_>>(&bytes);
-        let _ = read::<TestArgs<'_>>(&bytes);
-        let _ = read::<CancelArgs<'_>>(&bytes);
-        let _ = read::<UnlockArgs<'_>>(&bytes);
-        let _ = read::<TestRes<'_>>(&bytes);
+        for version in Version::ALL {
+            let _ = read_as::<LockArgs<'_>>(&bytes, version);
+            let _ = read_as::<TestArgs<'_>>(&bytes, version);
+            let _ = read_as::<CancelArgs<'_>>(&bytes, version);
+            let _ = read_as::<UnlockArgs<'_>>(&bytes, version);
+            let _ = read_as::<ShareArgs<'_>>(&bytes, version);
+            let _ = read_as::<TestRes<'_>>(&bytes, version);
+            let _ = read_as::<ShareRes<'_>>(&bytes, version);
+        }
         let _ = read::<StateChange<'_>>(&bytes);
+    }
+}
+
+/// A 32-bit version permits handles of any length; what they name is looked for later.
+#[test]
+fn a_handle_of_versions_1_and_3_has_up_to_1024_bytes() {
+    let fh = [7; NETOBJ_BYTES_MAX + 1];
+    let lock = |length: usize| Lock {
+        caller_name: b"a",
+        fh: &fh[..length],
+        oh: b"o",
+        svid: 1,
+        offset: 0,
+        length: 0,
+    };
+    for (length, readable) in [(65, true), (NETOBJ_BYTES_MAX, true), (NETOBJ_BYTES_MAX + 1, false)]
+    {
+        let bytes = written_as(&lock(length), Version::V3);
+        assert_eq!(read_as::<Lock<'_>>(&bytes, Version::V3).is_ok(), readable, "{length}");
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Contacts {
 #[derive(Debug)]
 struct Known {
     contact: Contact,
+    /// Its NSM state as last recorded; 0 where none is.
+    incarnation: u32,
     on_record: bool,
     /// LOCKs under way that carry this contact.
     locking: usize,
@@ -35,6 +37,8 @@ pub struct Locking<'a> {
     origin: &'a Origin,
     /// The contact to record with the LOCK: all that is known of its client.
     pub bytes: Arc<[u8]>,
+    /// The NSM state that its client is known to have, 0 where none is.
+    pub incarnation: u32,
 }
 
 impl Drop for Locking<'_> {
@@ -90,34 +94,38 @@ impl Contacts {
                 // A LOCK under way may have brought an address that this record is too old for.
                 Some(known) => {
                     known.contact.join(&contact);
+                    known.incarnation = client.incarnation;
                     known.on_record = true;
                 }
-                None => there.push(Known { contact, on_record: true, locking: 0 }),
+                None => {
+                    let incarnation = client.incarnation;
+                    there.push(Known { contact, incarnation, on_record: true, locking: 0 });
+                }
             }
         });
     }
 
-    /// Begins a LOCK from `origin`, or refuses it where so many names are known at its address
+    /// Begins a LOCK or SHARE from `origin`, or refuses it where so many names are known at its address
     /// that this is no host's doing.
     #[must_use]
     pub fn begin<'a>(&'a self, origin: &'a Origin) -> Option<Locking<'a>> {
-        let bytes = self.with(|all| {
+        let (bytes, incarnation) = self.with(|all| {
             let there = all.entry(origin.client()).or_default();
             let named = |known: &&mut Known| known.contact.caller_name == origin.caller_name();
             if let Some(known) = there.iter_mut().find(named) {
                 known.locking += 1;
                 known.contact.merge(origin);
-                return Some(known.contact.to_bytes());
+                return Some((known.contact.to_bytes(), known.incarnation));
             }
             if there.len() >= CALLER_NAMES_MAX {
                 return None;
             }
             let contact = Contact::new(origin);
             let bytes = contact.to_bytes();
-            there.push(Known { contact, on_record: false, locking: 1 });
-            Some(bytes)
+            there.push(Known { contact, incarnation: 0, on_record: false, locking: 1 });
+            Some((bytes, 0))
         })?;
-        Some(Locking { contacts: self, origin, bytes: bytes.into() })
+        Some(Locking { contacts: self, origin, bytes: bytes.into(), incarnation })
     }
 
     fn end(&self, origin: &Origin) {

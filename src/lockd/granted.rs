@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cleat_lock::{Input, WaiterId};
-use cleat_nlm::granted::{Action, Because, Failure, Route, Ticket};
-use cleat_nlm::wire::{PROGRAM, Res, procedure};
-use cleat_nlm::{Sender, Waiting, granted};
+use cleat_nlm::granted::{Action, Because, Failure, Form, Route, Ticket};
+use cleat_nlm::wire::{PROGRAM, Res};
+use cleat_nlm::{Message, Sender, Waiting, granted};
 use cleat_rpc::Reader;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::driver::{Event, Lockd};
+use super::program::GrantedResult;
 use super::transport;
 use crate::rpc_client::{self, CallError, Procedure, Resend};
 
@@ -24,10 +25,12 @@ const FIND_PORT: Duration = Duration::from_secs(5);
 /// The end of an action, for the sender of this client.
 type End = (IpAddr, granted::Event);
 
-/// Sends GRANTED for what `lockd` grants, until `stop`.
+/// Sends GRANTED for what `lockd` grants, until `stop`. `results` are the clients' words on those
+/// that were sent as messages.
 pub async fn call_back(
     lockd: Lockd,
     mut events: mpsc::UnboundedReceiver<Event>,
+    mut results: mpsc::Receiver<GrantedResult>,
     stop: CancellationToken,
 ) {
     let (ends, mut ended) = mpsc::unbounded_channel();
@@ -40,6 +43,7 @@ pub async fn call_back(
                 None => return,
             },
             Some((client, end)) = ended.recv() => callbacks.step(client, end),
+            Some(result) = results.recv() => callbacks.result(result),
             () = callbacks.deadline() => callbacks.tick(),
         }
     }
@@ -75,6 +79,14 @@ impl Callbacks {
         }
     }
 
+    /// Only the client that was told can answer: from another address, a result names nothing.
+    fn result(&mut self, result: GrantedResult) {
+        let GrantedResult { client, ticket, stat } = result;
+        if self.senders.contains_key(&client) {
+            self.step(client, granted::Event::Result { ticket, stat });
+        }
+    }
+
     fn tick(&mut self) {
         let now_ms = self.lockd.now_ms();
         let due = |sender: &Sender| sender.next_deadline().is_some_and(|due_ms| due_ms <= now_ms);
@@ -102,10 +114,10 @@ impl Callbacks {
                     let _ = ends.send((client, granted::Event::Port { route, port }));
                 });
             }
-            Action::Call { ticket, route, port, arguments, timeout_ms } => {
+            Action::Call { form, ticket, route, port, arguments, timeout_ms } => {
                 let ends = self.ends.clone();
                 tokio::spawn(async move {
-                    let end = call(ticket, route, port, arguments, timeout_ms).await;
+                    let end = call(form, ticket, route, port, arguments, timeout_ms).await;
                     let _ = ends.send((client, end));
                 });
             }
@@ -147,7 +159,8 @@ fn client_route(route: Route) -> rpc_client::Route {
 }
 
 async fn ask_port(route: Route) -> Option<u16> {
-    let found = rpc_client::find_port(client_route(route), PROGRAM, route.version, FIND_PORT).await;
+    let (route_of_call, version) = (client_route(route), route.version.number());
+    let found = rpc_client::find_port(route_of_call, PROGRAM, version, FIND_PORT).await;
     found
         .inspect_err(|error| {
             warn!(client = %route.client, %error, "cannot find the client's lock manager");
@@ -156,6 +169,7 @@ async fn ask_port(route: Route) -> Option<u16> {
 }
 
 async fn call(
+    form: Form,
     ticket: Ticket,
     route: Route,
     port: u16,
@@ -163,20 +177,21 @@ async fn call(
     timeout_ms: u64,
 ) -> granted::Event {
     let patience = Duration::from_millis(timeout_ms);
-    let procedure =
-        Procedure { program: PROGRAM, version: route.version, number: procedure::GRANTED };
+    let (version, number) = (route.version.number(), form.procedure().number());
+    let procedure = Procedure { program: PROGRAM, version, number };
     // The sender must know of each datagram: a client that took its lock from the first refuses
     // the second.
     let resend = Resend::Never;
     let answer =
         rpc_client::call(client_route(route), port, procedure, &arguments, resend, patience).await;
-    let failure = match answer {
-        Ok(results) => match Reader::new(&results).get::<Res<'_>>() {
+    let failure = match (answer, form) {
+        (Ok(_), Form::Message) => return granted::Event::Delivered { ticket },
+        (Ok(results), Form::Call) => match Res::read(&mut Reader::new(&results), route.version) {
             Ok(result) => return granted::Event::Answered { ticket, stat: result.stat },
             Err(_) => Failure::NoReply,
         },
-        Err(error) => {
-            debug!(client = %route.client, %error, "GRANTED brought no answer");
+        (Err(error), _) => {
+            debug!(client = %route.client, ?form, %error, "GRANTED brought no answer");
             failure(&error)
         }
     };

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cleat_lock::{Blocking, Core, Input};
-use cleat_nlm::Contact;
 use cleat_nlm::contact::Server;
-use cleat_nlm::wire::{PROGRAM, VERSION_4, procedure};
+use cleat_nlm::wire::PROGRAM;
+use cleat_nlm::{self as nlm, Contact, Version};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -153,8 +153,9 @@ async fn is_there(client: &Blocking, patience: Duration) -> bool {
 }
 
 async fn null(route: Route, patience: Duration) -> Result<(), CallError> {
-    let port = rpc_client::find_port(route, PROGRAM, VERSION_4, patience).await?;
-    let null = Procedure { program: PROGRAM, version: VERSION_4, number: procedure::NULL };
+    let (version, number) = (Version::V4.number(), nlm::Procedure::Null.number());
+    let port = rpc_client::find_port(route, PROGRAM, version, patience).await?;
+    let null = Procedure { program: PROGRAM, version, number };
     rpc_client::call(route, port, null, &[], Resend::UntilAnswered, patience).await.map(drop)
 }
 

@@ -2,18 +2,21 @@
 
 mod contacts;
 mod driver;
+mod file;
 mod granted;
 mod idle;
 mod lease;
 mod log;
 mod program;
+mod results;
 
 pub use contacts::Contacts;
 pub use driver::{Event, Lockd, Metrics, Settings, Thread};
 pub use granted::call_back;
 pub use idle::{IDLE, LOOK, forget_idle};
 pub use lease::watch;
-pub use program::Nlm;
+pub use program::{GrantedResult, Nlm};
+pub use results::{PENDING_MAX, PENDING_PER_CLIENT_MAX, Results};
 
 /// How NLM names a transport of the listener.
 pub(crate) const fn nlm_transport(transport: crate::rpc_server::Transport) -> cleat_nlm::Transport {

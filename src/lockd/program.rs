@@ -1,127 +1,214 @@
 //! NLM as a program of the listener: a call becomes a lock request, its outcome the answer.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use cleat_lock::{FileId, Input, Mode, Outcome};
+use cleat_lock::{Input, Mode, Outcome};
+use cleat_nlm::granted::Ticket;
 use cleat_nlm::wire::{
-    CancelArgs, Lock, LockArgs, Notify, PROGRAM, TestArgs, UnlockArgs, VERSION_4, procedure,
+    CancelArgs, LockArgs, Notify, PROGRAM, Res, ShareArgs, Stat, TestArgs, TestRes, UnlockArgs,
 };
-use cleat_nlm::{Origin, Refusal, procedures, v4};
-use cleat_rpc::{Decode, Fault, Reader, Reply, Writer};
+use cleat_nlm::{Message, Operation, Origin, Procedure, Refusal, Version, answers, procedures};
+use cleat_rpc::{Fault, Reply, Writer};
+use tokio::sync::mpsc;
+use tracing::debug;
 
 use super::driver::Lockd;
+use super::file::{Found, Want, find};
 use super::nlm_transport;
-use crate::exports::{self, Exports};
+use super::results::Results;
+use crate::exports::Exports;
+use crate::rpc_server::duplicates::Duplicates;
 use crate::rpc_server::{self, Answer, Program};
-use crate::vfs::{ACCESS_EXTEND, ACCESS_MODIFY, ACCESS_READ, FsError, Kind};
+
+/// NLM_GRANTED_RES: a client's word on a grant that was sent as a message.
+#[derive(Debug, Clone, Copy)]
+pub struct GrantedResult {
+    /// Where it came from.
+    pub client: IpAddr,
+    /// The message that its cookie names.
+    pub ticket: Ticket,
+    /// The word.
+    pub stat: Stat,
+}
 
 /// The NLM program.
 #[derive(Clone)]
 pub struct Nlm {
     exports: Arc<Exports>,
     lockd: Lockd,
+    results: Results,
+    grants: mpsc::Sender<GrantedResult>,
+    /// What messages came to: one that is sent again must be answered alike, by one more result.
+    messages: Arc<Duplicates>,
 }
 
-/// What a call wants of the file, and so what its caller must be allowed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Want {
-    /// To lock it in this mode, or to know whether that could be.
-    Lock(Mode),
-    /// To give something up: nothing about the file forbids that, not even that it is gone.
-    Release,
+/// A call of a procedure that its version has.
+struct Request {
+    call: rpc_server::Call,
+    version: Version,
+    procedure: Procedure,
 }
 
-/// A file that may be locked, and the export it was reached through.
-struct Found {
-    file: FileId,
-    share_name: Arc<str>,
+/// Who asks for what of which file.
+struct Asked<'a> {
+    caller_name: &'a [u8],
+    fh: &'a [u8],
+    want: Want,
+    /// Whether its client is put on record, to be told when we restart.
+    monitored: bool,
+}
+
+impl Request {
+    fn new(call: rpc_server::Call) -> Result<Self, Fault> {
+        let version = Version::of(call.header.version);
+        let version = version.ok_or(Fault::ProgramMismatch { low: 1, high: 4 })?;
+        let procedure = Procedure::of(version, call.header.procedure);
+        let procedure = procedure.ok_or(Fault::ProcedureUnavailable)?;
+        Ok(Self { call, version, procedure })
+    }
+
+    fn arguments<'a, T: Message<'a>>(&'a self) -> Result<T, Fault> {
+        Ok(T::read(&mut self.call.arguments(), self.version)?)
+    }
+
+    /// Whether a message or a result can be read, which nobody is told after it was accepted.
+    fn check(&self) -> Result<(), Fault> {
+        use Operation::{Cancel, Granted, Lock, Test, Unlock};
+        match self.procedure {
+            Procedure::Message(Test | Granted) => self.arguments::<TestArgs<'_>>().map(drop),
+            Procedure::Message(Lock) => self.arguments::<LockArgs<'_>>().map(drop),
+            Procedure::Message(Cancel) => self.arguments::<CancelArgs<'_>>().map(drop),
+            Procedure::Message(Unlock) => self.arguments::<UnlockArgs<'_>>().map(drop),
+            Procedure::Result(Test) => self.arguments::<TestRes<'_>>().map(drop),
+            Procedure::Result(_) => self.arguments::<Res<'_>>().map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    fn answer<'a>(&self, message: &impl Message<'a>) -> Reply {
+        let mut results = Writer::new();
+        message.write(&mut results, self.version);
+        Ok(results)
+    }
+}
+
+const fn mode(exclusive: bool) -> Mode {
+    if exclusive { Mode::Exclusive } else { Mode::Shared }
 }
 
 impl Nlm {
-    /// Locks files of these exports by this lock service.
+    /// Locks files of these exports by this lock service; results of messages go out by `results`,
+    /// and what clients say of grants to `grants`.
     #[must_use]
-    pub fn new(exports: Arc<Exports>, lockd: Lockd) -> Self {
-        Self { exports, lockd }
+    pub fn new(
+        exports: Arc<Exports>,
+        lockd: Lockd,
+        results: Results,
+        grants: mpsc::Sender<GrantedResult>,
+    ) -> Self {
+        Self { exports, lockd, results, grants, messages: Arc::new(Duplicates::new()) }
     }
 
-    async fn run(self, call: rpc_server::Call) -> Reply {
-        let mut results = Writer::new();
-        match call.header.procedure {
-            procedure::TEST => {
-                let args: TestArgs<'_> = arguments(&call)?;
-                let want = Want::Lock(mode(args.exclusive));
-                match self.ask(&call, &args.lock, want, |c| procedures::test(&args, c)).await {
-                    Ok(outcome) => results.put(&v4::test_res(args.cookie, &outcome)),
-                    Err(refusal) => results.put(&v4::test_refused(args.cookie, refusal)),
-                }
-            }
-            procedure::LOCK => {
-                let args: LockArgs<'_> = arguments(&call)?;
-                let want = Want::Lock(mode(args.exclusive));
-                match self.ask(&call, &args.lock, want, |c| procedures::lock(&args, c)).await {
-                    Ok(outcome) => results.put(&v4::lock_res(args.cookie, &outcome)),
-                    Err(refusal) => results.put(&v4::refused(args.cookie, refusal)),
-                }
-            }
-            procedure::CANCEL => {
-                let args: CancelArgs<'_> = arguments(&call)?;
-                let make = |c: &procedures::Call<'_>| procedures::cancel(&args, c);
-                match self.ask(&call, &args.lock, Want::Release, make).await {
-                    Ok(outcome) => results.put(&v4::cancel_res(args.cookie, &outcome)),
-                    Err(refusal) => results.put(&v4::refused(args.cookie, refusal)),
-                }
-            }
-            procedure::UNLOCK => {
-                let args: UnlockArgs<'_> = arguments(&call)?;
-                let make = |c: &procedures::Call<'_>| procedures::unlock(&args, c);
-                match self.ask(&call, &args.lock, Want::Release, make).await {
-                    Ok(outcome) => results.put(&v4::unlock_res(args.cookie, &outcome)),
-                    Err(Refusal::NotRecorded) => {
-                        results.put(&v4::refused(args.cookie, Refusal::UnlockNotRecorded));
-                    }
-                    Err(refusal) => results.put(&v4::refused(args.cookie, refusal)),
-                }
-            }
-            procedure::GRANTED => results.put(&v4::granted_res(&arguments(&call)?)),
-            procedure::FREE_ALL => {
-                let args: Notify<'_> = arguments(&call)?;
-                let client = call.peer.ip();
-                let (token, _) = self.lockd.ticket();
-                let freed = self.lockd.ask(procedures::free_all(&args, client, token)).await;
-                freed.ok_or(Fault::SystemError)?;
-            }
-            _ => return Err(Fault::ProcedureUnavailable),
+    /// Runs a procedure and returns its results; those of a message are the same as its called
+    /// form's.
+    async fn run(self, request: Request) -> Reply {
+        match request.procedure {
+            Procedure::Call(operation) | Procedure::Message(operation) => match operation {
+                Operation::Test => self.test(&request).await,
+                Operation::Lock => self.lock(&request, true).await,
+                Operation::Cancel => self.cancel(&request).await,
+                Operation::Unlock => self.unlock(&request).await,
+                Operation::Granted => request.answer(&answers::granted_res(&request.arguments()?)),
+            },
+            Procedure::NmLock => self.lock(&request, false).await,
+            Procedure::Share => self.share(&request).await,
+            Procedure::Unshare => self.unshare(&request).await,
+            Procedure::FreeAll => self.free_all(&request).await,
+            Procedure::Null | Procedure::Result(_) => Ok(Writer::new()),
         }
-        Ok(results)
+    }
+
+    async fn test(&self, request: &Request) -> Reply {
+        let args: TestArgs<'_> = request.arguments()?;
+        let (lock, want) = (&args.lock, Want::Lock(mode(args.exclusive)));
+        let (caller_name, fh, monitored) = (lock.caller_name, lock.fh, false);
+        let asked = Asked { caller_name, fh, want, monitored };
+        let ended = self.ask(request, asked, |call| procedures::test(&args, call)).await;
+        request.answer(&answers::test_res(request.version, args.cookie, &ended))
+    }
+
+    async fn lock(&self, request: &Request, monitored: bool) -> Reply {
+        let args: LockArgs<'_> = request.arguments()?;
+        let (lock, want) = (&args.lock, Want::Lock(mode(args.exclusive)));
+        let asked = Asked { caller_name: lock.caller_name, fh: lock.fh, want, monitored };
+        let ended = self.ask(request, asked, |call| procedures::lock(&args, call)).await;
+        request.answer(&answers::lock_res(request.version, args.cookie, &ended))
+    }
+
+    async fn cancel(&self, request: &Request) -> Reply {
+        let args: CancelArgs<'_> = request.arguments()?;
+        let asked = Asked::release(args.lock.caller_name, args.lock.fh);
+        let ended = self.ask(request, asked, |call| procedures::cancel(&args, call)).await;
+        request.answer(&answers::cancel_res(request.version, args.cookie, &ended))
+    }
+
+    async fn unlock(&self, request: &Request) -> Reply {
+        let args: UnlockArgs<'_> = request.arguments()?;
+        let asked = Asked::release(args.lock.caller_name, args.lock.fh);
+        let ended = self.ask(request, asked, |call| procedures::unlock(&args, call)).await;
+        request.answer(&answers::unlock_res(request.version, args.cookie, &ended))
+    }
+
+    async fn share(&self, request: &Request) -> Reply {
+        let args: ShareArgs<'_> = request.arguments()?;
+        let (share, want) = (&args.share, Want::Lock(mode(args.share.access.writes())));
+        let (caller_name, fh, monitored) = (share.caller_name, share.fh, true);
+        let asked = Asked { caller_name, fh, want, monitored };
+        let ended = self.ask(request, asked, |call| Ok(procedures::share(&args, call))).await;
+        request.answer(&answers::share_res(request.version, args.cookie, &ended))
+    }
+
+    async fn unshare(&self, request: &Request) -> Reply {
+        let args: ShareArgs<'_> = request.arguments()?;
+        let asked = Asked::release(args.share.caller_name, args.share.fh);
+        let ended = self.ask(request, asked, |call| Ok(procedures::unshare(&args, call))).await;
+        request.answer(&answers::unshare_res(request.version, args.cookie, &ended))
+    }
+
+    async fn free_all(&self, request: &Request) -> Reply {
+        let args: Notify<'_> = request.arguments()?;
+        let (token, _) = self.lockd.ticket();
+        let free_all = procedures::free_all(&args, request.call.peer.ip(), token);
+        self.lockd.ask(free_all).await.ok_or(Fault::SystemError)?;
+        Ok(Writer::new())
     }
 
     /// Finds the file, judges the caller, and puts the request to the core.
     async fn ask(
         &self,
-        call: &rpc_server::Call,
-        lock: &Lock<'_>,
-        want: Want,
+        request: &Request,
+        asked: Asked<'_>,
         make: impl Fn(&procedures::Call<'_>) -> Result<Input, Refusal>,
     ) -> Result<Outcome, Refusal> {
-        let Found { file, share_name } = self.find(call, lock.fh, want).await?;
-        let origin = origin(call, lock.caller_name);
-        // Only who asks for a lock becomes a client.
-        let locking = match call.header.procedure {
-            procedure::LOCK => {
-                Some(self.lockd.contacts().begin(&origin).ok_or(Refusal::TooManyClients)?)
-            }
-            _ => None,
-        };
+        let call = &request.call;
+        let Found { file, share_name } = self.find(call, asked.fh, asked.want).await?;
+        let transport = nlm_transport(call.transport);
+        let origin = Origin::new(asked.caller_name, call.peer.ip(), call.local.ip(), transport);
+        let begin = || self.lockd.contacts().begin(&origin).ok_or(Refusal::TooManyClients);
+        let locking = asked.monitored.then(begin).transpose()?;
         let (token, id) = self.lockd.ticket();
+        let locking = locking.as_ref();
         let request = procedures::Call {
             token,
             id,
             origin: &origin,
-            version: call.header.version,
+            version: request.version,
             file,
             share_name,
-            contact: locking.as_ref().map_or_else(Arc::default, |locking| locking.bytes.clone()),
+            contact: locking.map_or_else(Arc::default, |locking| locking.bytes.clone()),
+            incarnation: locking.map_or(0, |locking| locking.incarnation),
             now_ms: self.lockd.now_ms(),
         };
         self.lockd.ask(make(&request)?).await.ok_or(Refusal::NotRecorded)
@@ -133,58 +220,52 @@ impl Nlm {
             .await
             .unwrap_or(Err(Refusal::Failed))
     }
-}
 
-fn arguments<'a, T: Decode<'a>>(call: &'a rpc_server::Call) -> Result<T, Fault> {
-    let mut reader: Reader<'a> = call.arguments();
-    Ok(reader.get()?)
-}
-
-const fn mode(exclusive: bool) -> Mode {
-    if exclusive { Mode::Exclusive } else { Mode::Shared }
-}
-
-fn origin(call: &rpc_server::Call, caller_name: &[u8]) -> Origin {
-    let transport = nlm_transport(call.transport);
-    Origin::new(caller_name, call.peer.ip(), call.local.ip(), transport)
-}
-
-/// Finds the file that a handle names and judges whether this caller may do this with its locks.
-/// It may block.
-fn find(
-    exports: &Exports,
-    call: &rpc_server::Call,
-    fh: &[u8],
-    want: Want,
-) -> Result<Found, Refusal> {
-    let target = exports.resolve(fh, call).map_err(|refusal| match refusal {
-        exports::Refusal::BadHandle | exports::Refusal::Stale => Refusal::StaleHandle,
-        exports::Refusal::Access => Refusal::Access,
-    })?;
-    let failed = |error| match error {
-        FsError::Stale | FsError::BadHandle => Refusal::StaleHandle,
-        _ => Refusal::Failed,
-    };
-    let identity = target.fs.identity(&target.file).map_err(failed)?;
-    if let Want::Lock(mode) = want {
-        if target.read_only && mode == Mode::Exclusive {
-            return Err(Refusal::ReadOnly);
-        }
-        // Who may read or write the file may lock it, in any mode, as in Linux's nfsd; and its
-        // owner always (RFC 1813 4.4).
-        let wanted = ACCESS_READ | ACCESS_MODIFY | ACCESS_EXTEND;
-        let mut after = None;
-        let granted =
-            target.fs.access(&target.who, &target.file, wanted, &mut after).map_err(failed)?;
-        let attributes = after.ok_or(Refusal::Failed)?;
-        if attributes.kind != Kind::Regular {
-            return Err(Refusal::NotLockable);
-        }
-        if granted == 0 && attributes.uid != target.who.uid {
-            return Err(Refusal::Access);
-        }
+    /// Takes a message: it is answered at once, and its result follows. Where too many of its
+    /// client are pending it is not taken, and the client asks again.
+    fn accept(&self, request: Request, operation: Operation) -> Reply {
+        request.check()?;
+        let call = request.call.clone();
+        let place = self.results.place(call.peer.ip()).ok_or(Fault::SystemError)?;
+        let (version, procedure) = (request.version, request.procedure);
+        let run = |call| Answer::later(self.clone().run(Request { call, version, procedure }));
+        let answer = if procedure.runs_once() {
+            self.messages.answer(call.clone(), run)
+        } else {
+            run(call.clone())
+        };
+        let results = self.results.clone();
+        tokio::spawn(async move {
+            let (reply, repeated) = match answer {
+                Answer::Now(reply) => (reply, true),
+                Answer::Later(reply) => (reply.await, false),
+            };
+            if let Ok(body) = reply {
+                results.send(place, &call, (version, operation), body.into_bytes(), repeated);
+            }
+        });
+        Ok(Writer::new())
     }
-    Ok(Found { file: FileId::new(identity.0), share_name: exports.name(target.export) })
+
+    /// Takes a result. We send messages to grant, and no others.
+    fn hear(&self, request: &Request) -> Reply {
+        request.check()?;
+        if request.procedure == Procedure::Result(Operation::Granted) {
+            let result: Res<'_> = request.arguments()?;
+            let client = request.call.peer.ip();
+            let heard = Ticket::of_cookie(result.cookie).is_some_and(|ticket| {
+                self.grants.try_send(GrantedResult { client, ticket, stat: result.stat }).is_ok()
+            });
+            debug!(%client, heard, stat = ?result.stat, "a client answers a grant by a message");
+        }
+        Ok(Writer::new())
+    }
+}
+
+impl<'a> Asked<'a> {
+    const fn release(caller_name: &'a [u8], fh: &'a [u8]) -> Self {
+        Self { caller_name, fh, want: Want::Release, monitored: false }
+    }
 }
 
 impl Program for Nlm {
@@ -193,20 +274,28 @@ impl Program for Nlm {
     }
 
     fn versions(&self) -> RangeInclusive<u32> {
-        VERSION_4..=VERSION_4
+        Version::V1.number()..=Version::V4.number()
     }
 
-    /// A LOCK that is late and comes a second time, behind the UNLOCK that followed it, must not
-    /// lock for an owner who no longer knows of it.
-    fn runs_once(&self, _version: u32, procedure: u32) -> bool {
-        use procedure::{CANCEL, FREE_ALL, LOCK, UNLOCK};
-        matches!(procedure, LOCK | CANCEL | UNLOCK | FREE_ALL)
+    /// Messages are answered with nothing, so it is their results that must not be made twice: see
+    /// [`Nlm::accept`].
+    fn runs_once(&self, version: u32, procedure: u32) -> bool {
+        let procedure = Version::of(version).and_then(|version| Procedure::of(version, procedure));
+        procedure.is_some_and(|procedure| {
+            procedure.runs_once() && !matches!(procedure, Procedure::Message(_))
+        })
     }
 
     fn call(&self, call: rpc_server::Call) -> Answer {
-        match call.header.procedure {
-            procedure::NULL => Answer::Now(Ok(Writer::new())),
-            _ => Answer::later(self.clone().run(call)),
+        let request = match Request::new(call) {
+            Ok(request) => request,
+            Err(fault) => return Answer::Now(Err(fault)),
+        };
+        match request.procedure {
+            Procedure::Null => Answer::Now(Ok(Writer::new())),
+            Procedure::Message(operation) => Answer::Now(self.accept(request, operation)),
+            Procedure::Result(_) => Answer::Now(self.hear(&request)),
+            _ => Answer::later(self.clone().run(request)),
         }
     }
 }

@@ -25,9 +25,11 @@ pub struct Service {
 }
 
 /// What this server is asked for.
-pub const SERVICES: [Service; 4] = [
+pub const SERVICES: [Service; 6] = [
     Service { program: NFS, version: 3, protocols: &[Protocol::Tcp] },
     Service { program: MOUNT, version: 3, protocols: &[Protocol::Tcp, Protocol::Udp] },
+    Service { program: NLM, version: 1, protocols: &[Protocol::Tcp, Protocol::Udp] },
+    Service { program: NLM, version: 3, protocols: &[Protocol::Tcp, Protocol::Udp] },
     Service { program: NLM, version: 4, protocols: &[Protocol::Tcp, Protocol::Udp] },
     Service { program: NSM, version: 1, protocols: &[Protocol::Tcp, Protocol::Udp] },
 ];
@@ -131,7 +133,7 @@ mod tests {
             shown[2..6].iter().map(|entry| entry.2).collect::<Vec<_>>(),
             ["tcp", "tcp6", "udp", "udp6"]
         );
-        assert_eq!(shown.len(), 14);
+        assert_eq!(shown.len(), 22);
         let binding = entries[1].binding("me");
         assert_eq!((&binding.netid[..], &binding.address[..]), (&b"tcp6"[..], &b"::.8.1"[..]));
     }

@@ -68,9 +68,10 @@ pub struct DuplicateCounts {
     pub repeated: u64,
 }
 
-/// The cache, shared by every connection of a listener.
+/// The cache, shared by every connection of a listener. A program whose answers go out otherwise
+/// than as replies has one of its own.
 #[derive(Debug)]
-pub(super) struct Duplicates {
+pub(crate) struct Duplicates {
     answers: Mutex<Answers>,
     repeated: AtomicU64,
     /// Keeps clients from making two calls alike on purpose.
@@ -78,13 +79,13 @@ pub(super) struct Duplicates {
 }
 
 impl Duplicates {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let seed = uuid::Uuid::new_v4().as_u64_pair();
         Self { answers: Mutex::default(), repeated: AtomicU64::default(), seed }
     }
 
     /// Answers a call that changes something: by `run`, unless it was run before.
-    pub(super) fn answer(&self, call: Call, run: impl FnOnce(Call) -> Answer) -> Answer {
+    pub(crate) fn answer(&self, call: Call, run: impl FnOnce(Call) -> Answer) -> Answer {
         let key = self.key(&call);
         let (told, answer) = watch::channel(None);
         if let Some(first) = self.first(key, answer) {

@@ -1,7 +1,8 @@
 //! One listener for every program: takes records, finds the program, sends its answers.
 
 mod dispatch;
-mod duplicates;
+pub(crate) mod duplicates;
+mod outbox;
 mod packet_info;
 pub mod program;
 mod tcp;
@@ -19,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use dispatch::Dispatch;
-pub use duplicates::{ANSWERS_MAX, DuplicateCounts};
+pub use duplicates::{ANSWERS_MAX, ANSWERS_PER_CLIENT_MAX, DuplicateCounts};
+pub use outbox::Outbox;
 pub use program::{Answer, Call, Program, Transport};
 
 /// The most bytes of data in one READ or WRITE, and of any other reply: what a record has room for.
@@ -42,7 +44,7 @@ const STALL: Duration = Duration::from_secs(60);
 /// The sockets of the listener, bound and not yet served.
 pub struct Sockets {
     tcp: Vec<TcpListener>,
-    udp: Vec<UdpSocket>,
+    udp: Vec<Arc<UdpSocket>>,
 }
 
 impl Sockets {
@@ -56,7 +58,7 @@ impl Sockets {
             sockets.tcp.push(tcp);
             let udp = UdpSocket::from_std(bound(address, Type::DGRAM)?.into())?;
             packet_info::enable(&udp)?;
-            sockets.udp.push(udp);
+            sockets.udp.push(Arc::new(udp));
         }
         Ok(sockets)
     }
@@ -65,6 +67,12 @@ impl Sockets {
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.tcp.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+    }
+
+    /// Sends from the UDP sockets.
+    #[must_use]
+    pub fn outbox(&self) -> Outbox {
+        Outbox::new(self.udp.clone())
     }
 }
 

@@ -8,6 +8,7 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
     sockopt,
 };
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 /// The most bytes a datagram can have.
@@ -68,13 +69,18 @@ fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
     }
 }
 
-/// Sends one datagram from the address `from`, or says that it would block.
-pub(super) fn send(
+/// Sends one datagram from the address `from`.
+pub(super) async fn send_when_writable(
     socket: &UdpSocket,
     data: &[u8],
     to: SocketAddr,
     from: IpAddr,
 ) -> io::Result<()> {
+    socket.async_io(Interest::WRITABLE, || send(socket, data, to, from)).await
+}
+
+/// Sends one datagram from the address `from`, or says that it would block.
+fn send(socket: &UdpSocket, data: &[u8], to: SocketAddr, from: IpAddr) -> io::Result<()> {
     let address = SockaddrStorage::from(to);
     let slices = [IoSlice::new(data)];
     let fd = socket.as_raw_fd();

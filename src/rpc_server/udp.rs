@@ -20,12 +20,11 @@ use super::program::{Answer, Transport};
 
 /// Answers datagrams until the listener stops.
 pub(super) async fn serve(
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     dispatch: Arc<Dispatch>,
     stop: CancellationToken,
     tasks: TaskTracker,
 ) {
-    let socket = Arc::new(socket);
     let in_flight = Arc::new(Semaphore::new(UDP_REQUESTS_MAX));
     let mut buffer = vec![0; packet_info::DATAGRAM_BYTES_MAX];
     loop {
@@ -70,10 +69,7 @@ async fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Datagram> 
 
 async fn send(socket: &UdpSocket, xid: u32, reply: Reply, to: SocketAddr, from: SocketAddr) {
     let parts = reply_parts(xid, reply).concat();
-    let sent = socket
-        .async_io(Interest::WRITABLE, || packet_info::send(socket, &parts, to, from.ip()))
-        .await;
-    if let Err(error) = sent {
+    if let Err(error) = packet_info::send_when_writable(socket, &parts, to, from.ip()).await {
         debug!(%to, %error, "cannot answer a datagram");
     }
 }

@@ -7,19 +7,20 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cleat_nlm::nsm::StateChange;
-use cleat_nlm::wire::{Res, Stat, TestArgs};
-use cleat_rpc::message::success_header;
+use cleat_nlm::wire::{PROGRAM, Res, Stat, TestArgs, TestReply, TestRes};
+use cleat_nlm::{Message, Operation, Procedure, Version};
+use cleat_rpc::message::{fault_reply, success_header};
 use cleat_rpc::portmap::{self, Binding, Mapping, universal_address};
 use cleat_rpc::record::mark;
-use cleat_rpc::{CallHeader, Reader, Writer};
+use cleat_rpc::{CallHeader, Fault, Reader, Writer};
 
-use super::{NLM, NSM};
+use super::NSM;
 
 /// Gives this thread, and every process and thread that it starts, a network of its own, in which
 /// all of 127.0.0.0/8 and ::1 are hosts. False where that takes root and we are not.
@@ -42,6 +43,9 @@ pub fn own_network() -> bool {
 pub struct Granted {
     pub from: IpAddr,
     pub udp: bool,
+    pub version: Version,
+    /// GRANTED_MSG.
+    pub message: bool,
     pub cookie: Vec<u8>,
     pub exclusive: bool,
     pub caller_name: Vec<u8>,
@@ -49,6 +53,19 @@ pub struct Granted {
     pub oh: Vec<u8>,
     pub svid: u32,
     pub range: (u64, u64),
+}
+
+/// The result of a message: NLM_*_RES.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resulted {
+    pub from: SocketAddr,
+    pub udp: bool,
+    pub version: Version,
+    pub operation: Operation,
+    pub cookie: Vec<u8>,
+    pub stat: Stat,
+    /// Of a TEST that is denied: the holder's svid, offset and length.
+    pub holder: Option<(u32, u64, u64)>,
 }
 
 /// An SM_NOTIFY.
@@ -65,12 +82,15 @@ pub enum Say {
     Stat(Stat),
     /// Nothing, as if the answer were lost.
     Nothing,
+    /// PROC_UNAVAIL.
+    Unavailable,
 }
 
 /// The host. Its threads end with the test's process.
 pub struct Host {
     pub ip: IpAddr,
     granted: Receiver<Granted>,
+    resulted: Receiver<Resulted>,
     notified: Receiver<Notified>,
     shared: Arc<Shared>,
 }
@@ -78,8 +98,13 @@ pub struct Host {
 struct Shared {
     /// What the port mapper tells.
     port: Mutex<u16>,
+    /// How often it was asked.
+    questions: AtomicU32,
     answers: Mutex<VecDeque<Say>>,
+    /// Whether NLM_GRANTED is a procedure that it has.
+    messages_only: AtomicBool,
     granted: Mutex<Sender<Granted>>,
+    resulted: Mutex<Sender<Resulted>>,
     notified: Mutex<Sender<Notified>>,
     /// Whether it takes calls and answers none, as a host that is frozen.
     silent: AtomicBool,
@@ -89,17 +114,22 @@ impl Host {
     /// A host at an address of loopback that takes every lock it is granted.
     pub fn new(ip: IpAddr) -> Self {
         let (granted, heard_granted) = channel();
+        let (resulted, heard_resulted) = channel();
         let (notified, heard_notified) = channel();
         let shared = Arc::new(Shared {
             port: Mutex::new(0),
+            questions: AtomicU32::new(0),
             answers: Mutex::default(),
+            messages_only: AtomicBool::new(false),
             granted: Mutex::new(granted),
+            resulted: Mutex::new(resulted),
             notified: Mutex::new(notified),
             silent: AtomicBool::new(false),
         });
         *shared.port.lock().expect("a port") = serve(&shared, SocketAddr::new(ip, 0));
         serve(&shared, SocketAddr::new(ip, portmap::PORT));
-        Self { ip, granted: heard_granted, notified: heard_notified, shared }
+        let (granted, resulted, notified) = (heard_granted, heard_resulted, heard_notified);
+        Self { ip, granted, resulted, notified, shared }
     }
 
     /// How the next GRANTED calls are answered; those after them are taken.
@@ -115,6 +145,26 @@ impl Host {
     /// Has the port mapper tell another port, and returns the one that it told.
     pub fn tell_port(&self, port: u16) -> u16 {
         std::mem::replace(&mut *self.shared.port.lock().expect("a port"), port)
+    }
+
+    /// Knows grants as messages alone from now on, as HP-UX does.
+    pub fn messages_only(&self) {
+        self.shared.messages_only.store(true, Ordering::Relaxed);
+    }
+
+    /// How often its port mapper was asked for its lock manager.
+    pub fn questions(&self) -> u32 {
+        self.shared.questions.load(Ordering::Relaxed)
+    }
+
+    /// The next result of a message.
+    pub fn resulted(&self, patience: Duration) -> Resulted {
+        self.resulted.recv_timeout(patience).expect("a result")
+    }
+
+    /// Makes sure that no result comes.
+    pub fn not_resulted(&self, patience: Duration) {
+        assert_eq!(self.resulted.recv_timeout(patience), Err(RecvTimeoutError::Timeout));
     }
 
     /// The next GRANTED call.
@@ -185,17 +235,32 @@ impl Shared {
             (portmap::PROGRAM, 2, portmap::v2::GETPORT) => {
                 let asked: Mapping = arguments.get().expect("a mapping");
                 assert_eq!(asked.protocol, if udp { 17 } else { 6 });
+                self.questions.fetch_add(1, Ordering::Relaxed);
                 reply.u32((*self.port.lock().expect("a port")).into());
             }
             (portmap::PROGRAM, 4, portmap::v3::GETADDR) => {
+                self.questions.fetch_add(1, Ordering::Relaxed);
                 let _: Binding = arguments.get().expect("a binding");
                 let port = *self.port.lock().expect("a port");
                 let address = universal_address(SocketAddr::new(peer.ip(), port));
                 reply.opaque(address.as_bytes());
             }
-            (program, 4, 0) if program == NLM.0 => {}
-            (program, version, procedure) if (program, version, procedure) == (NLM.0, 4, 5) => {
-                self.granted(&mut arguments, &mut reply, peer, udp)?;
+            (PROGRAM, version, number) => {
+                let version = Version::of(version).expect("a version");
+                let procedure = Procedure::of(version, number).expect("a procedure");
+                let from = (peer, udp, version);
+                match procedure {
+                    Procedure::Null => {}
+                    Procedure::Call(Operation::Granted) => {
+                        reply = self.granted(header.xid, &mut arguments, reply, from)?;
+                    }
+                    Procedure::Message(Operation::Granted) => {
+                        let args = TestArgs::read(&mut arguments, version).expect("arguments");
+                        self.hear(&args, from, true);
+                    }
+                    Procedure::Result(operation) => self.result(operation, &mut arguments, from),
+                    other => panic!("nobody calls {other:?}"),
+                }
             }
             (program, version, procedure) if (program, version, procedure) == (NSM.0, 1, 6) => {
                 let change: StateChange<'_> = arguments.get().expect("a change");
@@ -210,16 +275,36 @@ impl Shared {
 
     fn granted(
         &self,
+        xid: u32,
         arguments: &mut Reader<'_>,
-        reply: &mut Writer,
-        peer: SocketAddr,
-        udp: bool,
-    ) -> Option<()> {
-        let args: TestArgs<'_> = arguments.get().expect("arguments");
+        mut reply: Writer,
+        from: (SocketAddr, bool, Version),
+    ) -> Option<Writer> {
+        if self.messages_only.load(Ordering::Relaxed) {
+            return Some(fault_reply(xid, Fault::ProcedureUnavailable));
+        }
+        let args = TestArgs::read(arguments, from.2).expect("arguments");
         let say = self.answers.lock().expect("answers").pop_front();
+        self.hear(&args, from, false);
+        match say.unwrap_or(Say::Stat(Stat::Granted)) {
+            Say::Stat(stat) => Res { cookie: args.cookie, stat }.write(&mut reply, from.2),
+            Say::Nothing => return None,
+            Say::Unavailable => return Some(fault_reply(xid, Fault::ProcedureUnavailable)),
+        }
+        Some(reply)
+    }
+
+    fn hear(
+        &self,
+        args: &TestArgs<'_>,
+        (peer, udp, version): (SocketAddr, bool, Version),
+        message: bool,
+    ) {
         let granted = Granted {
             from: peer.ip(),
             udp,
+            version,
+            message,
             cookie: args.cookie.to_vec(),
             exclusive: args.exclusive,
             caller_name: args.lock.caller_name.to_vec(),
@@ -228,11 +313,28 @@ impl Shared {
             svid: args.lock.svid,
             range: (args.lock.offset, args.lock.length),
         };
-        self.granted.lock().expect("a sender").send(granted).ok()?;
-        match say.unwrap_or(Say::Stat(Stat::Granted)) {
-            Say::Stat(stat) => reply.put(&Res { cookie: args.cookie, stat }),
-            Say::Nothing => return None,
-        }
-        Some(())
+        let _ = self.granted.lock().expect("a sender").send(granted);
+    }
+
+    fn result(
+        &self,
+        operation: Operation,
+        arguments: &mut Reader<'_>,
+        (from, udp, version): (SocketAddr, bool, Version),
+    ) {
+        let (cookie, stat, holder) = if operation == Operation::Test {
+            let result = TestRes::read(arguments, version).expect("a result");
+            let (stat, holder) = match result.reply {
+                TestReply::Stat(stat) => (stat, None),
+                TestReply::Denied(by) => (Stat::Denied, Some((by.svid, by.offset, by.length))),
+            };
+            (result.cookie, stat, holder)
+        } else {
+            let result = Res::read(arguments, version).expect("a result");
+            (result.cookie, result.stat, None)
+        };
+        let cookie = cookie.to_vec();
+        let resulted = Resulted { from, udp, version, operation, cookie, stat, holder };
+        let _ = self.resulted.lock().expect("a sender").send(resulted);
     }
 }

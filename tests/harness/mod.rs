@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub mod held;
 pub mod host;
 
 pub mod nfs;
@@ -13,13 +14,16 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use cleat_lock::Access;
 use cleat_nlm::nsm::{StateChange, procedure as nsm};
 use cleat_nlm::wire::{
-    CancelArgs, Lock, LockArgs, Res, Stat, TestArgs, TestReply, TestRes, UnlockArgs, procedure,
+    CancelArgs, Lock, LockArgs, Notify, Res, Share, ShareArgs, ShareRes, Stat, TestArgs, TestReply,
+    TestRes, UnlockArgs,
 };
+use cleat_nlm::{Message, Operation, Procedure, Version};
 use cleat_rpc::message::{ReplyError, decode_reply};
 use cleat_rpc::record::mark;
-use cleat_rpc::{AuthSys, CallHeader, Credential, Encode, Reader, Writer};
+use cleat_rpc::{AuthSys, CallHeader, Credential, Reader, Writer};
 use tempfile::TempDir;
 
 pub const NFS: (u32, u32) = (100_003, 3);
@@ -150,6 +154,8 @@ pub struct Client {
     pub credential: Credential,
     pub state: i32,
     pub cookie: Vec<u8>,
+    /// The version of NLM that it speaks.
+    pub version: Version,
     link: Link,
     xid: u32,
 }
@@ -161,6 +167,14 @@ enum Link {
 }
 
 impl Link {
+    fn local(&self) -> SocketAddr {
+        let local = match self {
+            Self::Tcp(stream) => stream.local_addr(),
+            Self::Udp(socket, _) => socket.local_addr(),
+        };
+        local.expect("an address")
+    }
+
     /// Sends one record and returns the next that comes.
     fn exchange(&mut self, message: &[u8]) -> std::io::Result<Vec<u8>> {
         match self {
@@ -224,7 +238,33 @@ impl Client {
         // No two of one address repeat each other's calls.
         static CLIENTS: AtomicU32 = AtomicU32::new(0);
         let xid = CLIENTS.fetch_add(1, Ordering::Relaxed) << 16;
-        Self { name, credential, state: 1, cookie: b"cookie".to_vec(), link, xid }
+        let (cookie, version) = (b"cookie".to_vec(), Version::V4);
+        Self { name, credential, state: 1, cookie, version, link, xid }
+    }
+
+    /// The same client on a connection of its own, which numbers its calls as this one does.
+    pub fn again(&self, server: SocketAddr) -> Self {
+        let from = self.link.local().ip();
+        let (name, credential) = (self.name.clone(), self.credential.clone());
+        let Self { state, ref cookie, version, xid, .. } = *self;
+        let link = Self::connect_to(server, &name, from).link;
+        Self { name, credential, state, cookie: cookie.clone(), version, link, xid }
+    }
+
+    /// Gives the next call the number of the last one, as if that were sent again.
+    pub fn repeat(&mut self) -> &mut Self {
+        self.xid -= 1;
+        self
+    }
+
+    /// Numbers its calls from now on as another client does.
+    pub fn number_as(&mut self, other: &Self) {
+        self.xid = other.xid;
+    }
+
+    /// Where its calls come from.
+    pub fn address(&self) -> SocketAddr {
+        self.link.local()
     }
 
     /// Acts as this user from now on.
@@ -262,8 +302,50 @@ impl Client {
         Ok(results.map(|reader| reader.rest().to_vec()))
     }
 
-    fn nlm<A: Encode>(&mut self, procedure: u32, arguments: &A) -> Vec<u8> {
-        self.call(NLM, procedure, &|writer| writer.put(arguments)).expect("results")
+    /// Calls a procedure of NLM in the version that this client speaks.
+    pub fn try_nlm<'a>(
+        &mut self,
+        procedure: Procedure,
+        arguments: &impl Message<'a>,
+    ) -> std::io::Result<Result<Vec<u8>, ReplyError>> {
+        let version = self.version;
+        let program = (cleat_nlm::wire::PROGRAM, version.number());
+        self.try_call(program, procedure.number(), &|writer| arguments.write(writer, version))
+    }
+
+    fn nlm<'a>(&mut self, procedure: Procedure, arguments: &impl Message<'a>) -> Vec<u8> {
+        self.try_nlm(procedure, arguments).expect("a reply").expect("results")
+    }
+
+    /// Sends a message, which is answered with nothing.
+    pub fn message<'a>(&mut self, operation: Operation, arguments: &impl Message<'a>) {
+        assert!(self.nlm(Procedure::Message(operation), arguments).is_empty());
+    }
+
+    /// NLM_GRANTED_RES.
+    pub fn granted_result(&mut self, cookie: &[u8], stat: Stat) {
+        let result = Res { cookie, stat };
+        assert!(self.nlm(Procedure::Result(Operation::Granted), &result).is_empty());
+    }
+
+    /// SHARE by an owner, or UNSHARE where nothing is asked for.
+    pub fn share(&mut self, fh: &[u8], oh: &str, asked: Option<(Access, Access, bool)>) -> Stat {
+        let (name, oh) = (self.name.clone(), oh.as_bytes());
+        let (access, deny, reclaim) = asked.unwrap_or((Access::None, Access::None, false));
+        let share = Share { caller_name: name.as_bytes(), fh, oh, deny, access };
+        let args = ShareArgs { cookie: b"cookie", share, reclaim };
+        let procedure = if asked.is_some() { Procedure::Share } else { Procedure::Unshare };
+        let results = self.nlm(procedure, &args);
+        let result = ShareRes::read(&mut Reader::new(&results), self.version).expect("a result");
+        assert_eq!((result.cookie, result.sequence), (&b"cookie"[..], 0));
+        result.stat
+    }
+
+    /// FREE_ALL.
+    pub fn free_all(&mut self) {
+        let name = self.name.clone();
+        let args = Notify { name: name.as_bytes(), state: 0 };
+        assert!(self.nlm(Procedure::FreeAll, &args).is_empty());
     }
 
     /// MNT: the handle of a path.
@@ -315,12 +397,15 @@ impl Client {
         how: How,
     ) -> std::io::Result<Stat> {
         let (name, cookie) = (self.name.clone(), self.cookie.clone());
-        let lock = alock(&name, fh, svid, range);
-        let How { exclusive, block, reclaim } = how;
-        let state = self.state;
-        let args = LockArgs { cookie: &cookie, block, exclusive, lock, reclaim, state };
-        let results = self.try_call(NLM, procedure::LOCK, &|writer| writer.put(&args))?;
+        let args = self.lock_args(&cookie, alock(&name, fh, svid, range), how);
+        let results = self.try_nlm(Procedure::Call(Operation::Lock), &args)?;
         Ok(result(&results.expect("results"), &cookie))
+    }
+
+    /// The arguments of a LOCK by this client.
+    pub fn lock_args<'a>(&self, cookie: &'a [u8], lock: Lock<'a>, how: How) -> LockArgs<'a> {
+        let How { exclusive, block, reclaim } = how;
+        LockArgs { cookie, block, exclusive, lock, reclaim, state: self.state }
     }
 
     pub fn unlock(&mut self, fh: &[u8], svid: u32, range: (u64, u64)) -> Stat {
@@ -331,7 +416,7 @@ impl Client {
     pub fn try_unlock(&mut self, fh: &[u8], svid: u32, range: (u64, u64)) -> std::io::Result<Stat> {
         let name = self.name.clone();
         let args = UnlockArgs { cookie: b"cookie", lock: alock(&name, fh, svid, range) };
-        let results = self.try_call(NLM, procedure::UNLOCK, &|writer| writer.put(&args))?;
+        let results = self.try_nlm(Procedure::Call(Operation::Unlock), &args)?;
         Ok(result(&results.expect("results"), b"cookie"))
     }
 
@@ -339,7 +424,14 @@ impl Client {
         let name = self.name.clone();
         let lock = alock(&name, fh, svid, range);
         let args = CancelArgs { cookie: b"cookie", block: true, exclusive, lock };
-        result(&self.nlm(procedure::CANCEL, &args), b"cookie")
+        result(&self.nlm(Procedure::Call(Operation::Cancel), &args), b"cookie")
+    }
+
+    /// NM_LOCK.
+    pub fn nm_lock(&mut self, fh: &[u8], svid: u32, range: (u64, u64), how: How) -> Stat {
+        let name = self.name.clone();
+        let args = self.lock_args(b"cookie", alock(&name, fh, svid, range), how);
+        result(&self.nlm(Procedure::NmLock, &args), b"cookie")
     }
 
     /// SM_NOTIFY: says that it restarted, with this state.
@@ -358,8 +450,8 @@ impl Client {
     ) -> Result<Stat, (u32, u64, u64)> {
         let name = self.name.clone();
         let args = TestArgs { cookie: b"cookie", exclusive, lock: alock(&name, fh, svid, range) };
-        let results = self.nlm(procedure::TEST, &args);
-        let result: TestRes<'_> = Reader::new(&results).get().expect("a result");
+        let results = self.nlm(Procedure::Call(Operation::Test), &args);
+        let result = TestRes::read(&mut Reader::new(&results), self.version).expect("a result");
         assert_eq!(result.cookie, b"cookie");
         match result.reply {
             TestReply::Denied(holder) => Err((holder.svid, holder.offset, holder.length)),
@@ -368,7 +460,8 @@ impl Client {
     }
 }
 
-fn alock<'a>(name: &'a str, fh: &'a [u8], svid: u32, (offset, length): (u64, u64)) -> Lock<'a> {
+/// A range of a file that a process of the client wants.
+pub fn alock<'a>(name: &'a str, fh: &'a [u8], svid: u32, (offset, length): (u64, u64)) -> Lock<'a> {
     Lock { caller_name: name.as_bytes(), fh, oh: b"owner", svid, offset, length }
 }
 
@@ -386,6 +479,7 @@ pub struct How {
     pub reclaim: bool,
 }
 
+pub const WAIT_SHARED: How = How { exclusive: false, block: true, reclaim: false };
 pub const SHARED: How = How { exclusive: false, block: false, reclaim: false };
 pub const EXCLUSIVE: How = How { exclusive: true, block: false, reclaim: false };
 pub const WAIT: How = How { exclusive: true, block: true, reclaim: false };

@@ -38,7 +38,8 @@ pub fn result<T, E>(result: Nfs3Result<T, E>) -> Result<T, nfsstat3> {
 }
 
 impl Client {
-    fn nfs_bytes(&mut self, procedure: u32, arguments: &impl Pack) -> Vec<u8> {
+    /// The bytes of a reply.
+    pub fn nfs_bytes(&mut self, procedure: u32, arguments: &impl Pack) -> Vec<u8> {
         let mut bytes = Vec::new();
         arguments.pack(&mut bytes).expect("written");
         self.call(NFS, procedure, &|writer| writer.raw(&bytes)).expect("a reply")

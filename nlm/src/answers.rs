@@ -1,18 +1,22 @@
-//! What the core decided, as the results of NLM version 4.
+//! What the core decided, as the results of NLM.
 //!
-//! [`stat`] and [`refusal_stat`] are the one place where version 4's statuses are chosen. The
-//! other functions list, per procedure, the statuses that the specification permits and those
-//! that this server answers besides, and why.
+//! `stat` and `refusal_stat` are the one place where statuses are chosen, in the words of
+//! version 4; what becomes of them in versions 1 and 3 says [`Version::stat`]. The other functions
+//! list, per procedure, the statuses that the specification permits and those that this server
+//! answers besides, and why. NLM_*_RES carries the same as the answer to the called procedure.
 
 use cleat_lock::{Conflict, Mode, Outcome};
 
 use crate::owner::Note;
-use crate::procedures::{LAST_BYTE, Refusal};
-use crate::wire::{Holder, Res, Stat, TestArgs, TestReply, TestRes};
+use crate::procedures::Refusal;
+use crate::version::Version;
+use crate::wire::{Holder, Res, ShareRes, Stat, TestArgs, TestReply, TestRes};
+
+/// How a call ended: as the core decided, or before it was asked.
+pub type Ended = Result<Outcome, Refusal>;
 
 /// The status that tells a client how its request ended.
-#[must_use]
-pub const fn stat(outcome: &Outcome) -> Stat {
+const fn stat(outcome: &Outcome) -> Stat {
     match outcome {
         Outcome::Granted | Outcome::Done | Outcome::Free => Stat::Granted,
         Outcome::Blocked => Stat::Blocked,
@@ -31,32 +35,23 @@ pub const fn stat(outcome: &Outcome) -> Stat {
 }
 
 /// The status for a call that did not reach the core.
-#[must_use]
-pub const fn refusal_stat(refusal: Refusal) -> Stat {
+const fn refusal_stat(refusal: Refusal) -> Stat {
     match refusal {
         Refusal::StaleHandle => Stat::StaleHandle,
         Refusal::ReadOnly => Stat::ReadOnly,
         Refusal::TooBig => Stat::TooBig,
         Refusal::NotRecorded | Refusal::TooManyClients => Stat::DeniedNolocks,
-        // Linux and FreeBSD take any other refusal of an UNLOCK for its end, and the lock would
-        // stay; after this one they ask again in 5 s, and then another instance of us.
-        Refusal::UnlockNotRecorded => Stat::DeniedGracePeriod,
         // Not NLM4_DENIED: a caller of fcntl(2) would see EAGAIN and try for ever. NLM4_FAILED
         // becomes ENOLCK.
         Refusal::Access | Refusal::NotLockable | Refusal::Failed => Stat::Failed,
     }
 }
 
-/// The result of any procedure but TEST for a call that did not reach the core.
-#[must_use]
-pub const fn refused(cookie: &[u8], refusal: Refusal) -> Res<'_> {
-    Res { cookie, stat: refusal_stat(refusal) }
-}
-
-/// The result of TEST for a call that did not reach the core.
-#[must_use]
-pub const fn test_refused(cookie: &[u8], refusal: Refusal) -> TestRes<'_> {
-    TestRes { cookie, reply: TestReply::Stat(refusal_stat(refusal)) }
+fn status(version: Version, ended: &Ended) -> Stat {
+    version.stat(match ended {
+        Ok(outcome) => stat(outcome),
+        Err(refusal) => refusal_stat(*refusal),
+    })
 }
 
 /// NLM4_TEST: would this lock be granted? (XNFS ch. 10, NLM_TEST)
@@ -75,31 +70,33 @@ pub const fn test_refused(cookie: &[u8], refusal: Refusal) -> TestRes<'_> {
 /// The holder is told by its own client's svid and `oh`, which FreeBSD and macOS show as l_pid;
 /// an owner of another protocol has none: 0 and empty.
 #[must_use]
-pub fn test_res<'a>(cookie: &'a [u8], outcome: &'a Outcome) -> TestRes<'a> {
-    let reply = match outcome {
-        Outcome::Conflict(conflict) => TestReply::Denied(holder(conflict)),
-        other => TestReply::Stat(stat(other)),
+pub fn test_res<'a>(version: Version, cookie: &'a [u8], ended: &'a Ended) -> TestRes<'a> {
+    let reply = match ended {
+        Ok(Outcome::Conflict(conflict)) => TestReply::Denied(holder(version, conflict)),
+        _ => TestReply::Stat(status(version, ended)),
     };
     TestRes { cookie, reply }
 }
 
-/// The holder of a conflicting lock. Other protocols lock bytes past [`LAST_BYTE`], which
-/// clients of this one cannot read back: such a range ends with the file.
-fn holder(conflict: &Conflict) -> Holder<'_> {
+/// The holder of a conflicting lock. Other protocols and other versions lock bytes past
+/// [`Version::last_byte`], which clients of this one cannot read back: such a range ends with the
+/// file.
+fn holder(version: Version, conflict: &Conflict) -> Holder<'_> {
     let note = Note::of(&conflict.owner.owner_id, &conflict.owner.note);
-    let range = conflict.range;
+    let (range, last) = (conflict.range, version.last_byte());
     Holder {
         exclusive: conflict.mode == Mode::Exclusive,
         svid: note.svid,
         oh: note.oh,
-        offset: range.offset().min(LAST_BYTE),
-        length: if range.last() > LAST_BYTE { 0 } else { range.length() },
+        offset: range.offset().min(last),
+        length: if range.last() > last { 0 } else { range.length() },
     }
 }
 
 /// NLM4_LOCK: asks for a lock, and waits for it where `block` is set. (XNFS ch. 10, NLM_LOCK)
+/// NLM4_NM_LOCK: the same for a client that nobody monitors: it is not told of our restarts.
 ///
-/// `nlm4_res NLM4_LOCK(nlm4_lockargs) = 2`
+/// `nlm4_res NLM4_LOCK(nlm4_lockargs) = 2`, `nlm4_res NLM4_NM_LOCK(nlm4_lockargs) = 22`
 ///
 /// Permitted status codes:
 /// - NLM4_GRANTED: the owner has the lock.
@@ -116,8 +113,8 @@ fn holder(conflict: &Conflict) -> Holder<'_> {
 /// Besides: NLM4_DENIED for a reclaim of what is not on record, once no window admits it;
 /// NLM4_DENIED_NOLOCKS where a limit is reached or the lock cannot be made durable.
 #[must_use]
-pub const fn lock_res<'a>(cookie: &'a [u8], outcome: &Outcome) -> Res<'a> {
-    Res { cookie, stat: stat(outcome) }
+pub fn lock_res<'a>(version: Version, cookie: &'a [u8], ended: &Ended) -> Res<'a> {
+    Res { cookie, stat: status(version, ended) }
 }
 
 /// NLM4_CANCEL: a blocked request is no longer wanted. (XNFS ch. 10, NLM_CANCEL)
@@ -134,8 +131,8 @@ pub const fn lock_res<'a>(cookie: &'a [u8], outcome: &Outcome) -> Res<'a> {
 /// is answered as the first one was. Served in the grace period too: it takes nothing from
 /// anybody.
 #[must_use]
-pub const fn cancel_res<'a>(cookie: &'a [u8], outcome: &Outcome) -> Res<'a> {
-    Res { cookie, stat: stat(outcome) }
+pub fn cancel_res<'a>(version: Version, cookie: &'a [u8], ended: &Ended) -> Res<'a> {
+    Res { cookie, stat: status(version, ended) }
 }
 
 /// NLM4_UNLOCK: releases a range. (XNFS ch. 10, NLM_UNLOCK)
@@ -149,8 +146,50 @@ pub const fn cancel_res<'a>(cookie: &'a [u8], outcome: &Outcome) -> Res<'a> {
 ///   Never because of a grace period: unlocking is served in it.
 /// - NLM4_STALE_FH, NLM4_FBIG, NLM4_FAILED: as for LOCK.
 #[must_use]
-pub const fn unlock_res<'a>(cookie: &'a [u8], outcome: &Outcome) -> Res<'a> {
-    Res { cookie, stat: stat(outcome) }
+pub fn unlock_res<'a>(version: Version, cookie: &'a [u8], ended: &Ended) -> Res<'a> {
+    Res { cookie, stat: release_status(version, ended) }
+}
+
+/// The status of what must not be lost. Linux and FreeBSD take any other refusal of an UNLOCK for
+/// its end, and the lock would stay; after this one they ask again in 5 s, and then another
+/// instance of us.
+fn release_status(version: Version, ended: &Ended) -> Stat {
+    match ended {
+        Err(Refusal::NotRecorded) => Stat::DeniedGracePeriod,
+        _ => status(version, ended),
+    }
+}
+
+/// NLM4_SHARE: reserves a file against others. (XNFS ch. 10, NLM_SHARE)
+///
+/// `nlm4_shareres NLM4_SHARE(nlm4_shareargs) = 20`
+///
+/// Permitted status codes:
+/// - NLM4_GRANTED: the owner has the reservation.
+/// - NLM4_DENIED: another owner's reservation denies what this one wants, or does what this one
+///   denies.
+/// - NLM4_DENIED_NOLOCKS: the server's resources are exhausted.
+/// - NLM4_DENIED_GRACE_PERIOD: the server restarted a short time ago and admits reclaims only.
+/// - NLM4_ROFS: access for writing on a read-only export.
+/// - NLM4_STALE_FH, NLM4_FAILED: as for LOCK.
+///
+/// Besides: NLM4_DENIED for a reclaim of what is not on record, once no window admits it. The
+/// sequence number, of which no specification says what it counts, is 0.
+#[must_use]
+pub fn share_res<'a>(version: Version, cookie: &'a [u8], ended: &Ended) -> ShareRes<'a> {
+    ShareRes { cookie, stat: status(version, ended), sequence: 0 }
+}
+
+/// NLM4_UNSHARE: ends a reservation. (XNFS ch. 10, NLM_UNSHARE)
+///
+/// `nlm4_shareres NLM4_UNSHARE(nlm4_shareargs) = 21`
+///
+/// Permitted status codes:
+/// - NLM4_GRANTED: the owner has no reservation of the file, whether it had one before or not.
+/// - NLM4_DENIED_GRACE_PERIOD, NLM4_STALE_FH, NLM4_FAILED: as for UNLOCK.
+#[must_use]
+pub fn unshare_res<'a>(version: Version, cookie: &'a [u8], ended: &Ended) -> ShareRes<'a> {
+    ShareRes { cookie, stat: release_status(version, ended), sequence: 0 }
 }
 
 /// NLM4_GRANTED, called on us: a server tells its client that a wait is over. (XNFS ch. 10)

@@ -1,0 +1,244 @@
+//! When each GRANTED call of one client is sent, and what comes of it (XNFS ch. 10, NLM_GRANTED).
+//!
+//! One [`Sender`] per client address, each driven by a task of its own, so that a client that
+//! does not answer delays nobody else's. The driver does what an [`Action`] says and tells every
+//! one's end as one [`Event`]; between events it sleeps until [`Sender::next_deadline`].
+//!
+//! A call is repeated until it is acknowledged: by its reply, or by what the client does next,
+//! which the lock core sees and tells as [`Event::Over`]. There is no last attempt: a lock that
+//! was handed over is held, and only its client (or its restart, or the administrator) ends that.
+//!
+//! Clients exist that know the grant only as a message (HP-UX): where the called form is refused,
+//! or is not answered [`CALLS_BEFORE_MESSAGE`] times, it is sent in both forms in turn. A message
+//! is answered by NLM_GRANTED_RES, a call to us, which is matched by its cookie.
+
+mod pending;
+mod words;
+
+use std::collections::BTreeMap;
+
+use cleat_lock::WaiterId;
+
+use self::pending::{Line, Pending, Port, State, conclusion, retry_ms, route};
+pub use self::words::{Action, Because, Event, Failure, Form, Route, Ticket};
+use crate::contact::Waiting;
+use crate::wire::Stat;
+
+/// The time from the start of the first attempt to the second, in milliseconds; it doubles with
+/// each further one. A lost datagram should cost little more than the wait itself.
+pub const RETRY_MS_MIN: u64 = 1_000;
+
+/// The longest time between two attempts, in milliseconds: Linux asks again by itself after 30 s,
+/// so a client that is back never waits longer than it would have without us.
+pub const RETRY_MS_MAX: u64 = 30_000;
+
+/// How long a call over TCP may take, in milliseconds. TCP repeats lost segments itself, and each
+/// further call makes a "no" from the client harder to read (see [`Because::DeniedWhenRepeated`]).
+pub const TCP_TIMEOUT_MS: u64 = 10_000;
+
+/// When to ask again a client that answered NLM4_DENIED_GRACE_PERIOD, in milliseconds.
+pub const GRACE_RETRY_MS: u64 = 10_000;
+
+/// How many attempts in the called form go unanswered before the message has its turn.
+pub const CALLS_BEFORE_MESSAGE: u32 = 2;
+
+/// How many calls may be under way on one route at one time.
+pub const IN_FLIGHT_MAX: usize = 8;
+
+/// The GRANTED calls of one client.
+#[derive(Debug, Default)]
+pub struct Sender {
+    pending: BTreeMap<WaiterId, Pending>,
+    routes: BTreeMap<Route, Line>,
+}
+
+impl Sender {
+    /// Takes one event at `now_ms` and appends what is to be done.
+    pub fn step(&mut self, now_ms: u64, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::Grant { waiter, waiting, told } => self.grant(now_ms, waiter, *waiting, told),
+            Event::Over { waiter } => self.over(waiter),
+            Event::Port { route, port } => self.port(now_ms, route, port),
+            Event::Delivered { ticket } => self.delivered(ticket),
+            Event::Result { ticket, stat } => self.result(now_ms, ticket, stat, actions),
+            Event::Answered { ticket, stat } => self.answered(now_ms, ticket, stat, actions),
+            Event::Failed { ticket, failure } => self.failed(now_ms, ticket, failure),
+            Event::Tick => {}
+        }
+        self.send(now_ms, actions);
+    }
+
+    /// When to call [`Sender::step`] at the latest, whatever happens; `None` where only an event
+    /// can bring more to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.routes.values().filter_map(Line::deadline_ms).min()
+    }
+
+    /// Whether nothing is to be told and no action is under way: then the sender may be dropped.
+    /// One dropped earlier would ask again for a port that is being asked for, and so without end
+    /// where grants come and go.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.routes.is_empty()
+    }
+
+    fn grant(&mut self, now_ms: u64, waiter: WaiterId, waiting: Waiting, told: bool) {
+        match self.pending.get_mut(&waiter) {
+            // A repetition: what it expects may have changed, what was tried has not.
+            Some(known) if route(&known.waiting) == route(&waiting) => {
+                known.waiting = waiting;
+                known.told |= told;
+                if known.state == State::Over {
+                    known.state = State::InFlight;
+                }
+            }
+            // The core never moves a grant to another route: its owner's name has the route.
+            Some(_) => {}
+            None => {
+                self.queue(now_ms, route(&waiting), waiter);
+                self.pending.insert(waiter, Pending::new(now_ms, waiting, told));
+            }
+        }
+    }
+
+    fn queue(&mut self, due_ms: u64, route: Route, waiter: WaiterId) {
+        if let Some(grant) = self.pending.get_mut(&waiter) {
+            grant.state = State::Due(due_ms);
+        }
+        self.routes.entry(route).or_insert_with(Line::new).due.insert((due_ms, waiter));
+    }
+
+    fn over(&mut self, waiter: WaiterId) {
+        let Some(grant) = self.pending.get_mut(&waiter) else { return };
+        match grant.state {
+            State::Due(due_ms) => {
+                let route = route(&grant.waiting);
+                self.pending.remove(&waiter);
+                if let Some(line) = self.routes.get_mut(&route) {
+                    line.due.remove(&(due_ms, waiter));
+                }
+                self.tidy(route);
+            }
+            State::InFlight | State::Over => grant.state = State::Over,
+        }
+    }
+
+    fn port(&mut self, now_ms: u64, route: Route, port: Option<u16>) {
+        let Some(line) = self.routes.get_mut(&route) else { return };
+        let Port::Asking { failures } = line.port else { return };
+        line.port = match port {
+            Some(port) => Port::Known(port),
+            None => {
+                let failures = failures.saturating_add(1);
+                Port::Unknown { ask_ms: now_ms.saturating_add(retry_ms(failures)), failures }
+            }
+        };
+        self.tidy(route);
+    }
+
+    /// Takes the end of a call. `None` where its grant is over, or the ticket is not the current
+    /// one's: then there is nothing more to do for it.
+    fn landed(&mut self, ticket: Ticket) -> Option<(Route, &mut Pending)> {
+        let grant = self.pending.get_mut(&ticket.waiter)?;
+        if grant.attempt != ticket.attempt || matches!(grant.state, State::Due(_)) {
+            return None;
+        }
+        let route = route(&grant.waiting);
+        if let Some(line) = self.routes.get_mut(&route) {
+            line.in_flight = line.in_flight.saturating_sub(1);
+        }
+        if grant.state == State::Over {
+            self.pending.remove(&ticket.waiter);
+            self.tidy(route);
+            return None;
+        }
+        self.pending.get_mut(&ticket.waiter).map(|grant| (route, grant))
+    }
+
+    fn answered(&mut self, now_ms: u64, ticket: Ticket, stat: Stat, actions: &mut Vec<Action>) {
+        let Some((route, grant)) = self.landed(ticket) else { return };
+        let waiter = ticket.waiter;
+        if stat == Stat::DeniedGracePeriod {
+            return self.queue(now_ms.saturating_add(GRACE_RETRY_MS), route, waiter);
+        }
+        actions.push(conclusion(waiter, stat, grant.told));
+        self.pending.remove(&waiter);
+        self.tidy(route);
+    }
+
+    /// A message has arrived, and its result is awaited until its time is over.
+    fn delivered(&mut self, ticket: Ticket) {
+        let Some((route, grant)) = self.landed(ticket) else { return };
+        let due_ms = grant.unanswered(ticket.attempt);
+        self.queue(due_ms, route, ticket.waiter);
+    }
+
+    fn result(&mut self, now_ms: u64, ticket: Ticket, stat: Stat, actions: &mut Vec<Action>) {
+        let Some(grant) = self.pending.get_mut(&ticket.waiter) else { return };
+        // Before the first attempt, or from an attempt that was never made, it is no answer.
+        if grant.state == State::Over || !(1..=grant.attempt).contains(&ticket.attempt) {
+            return;
+        }
+        if stat == Stat::DeniedGracePeriod {
+            return self.postpone(now_ms.saturating_add(GRACE_RETRY_MS), ticket.waiter);
+        }
+        let told = grant.told || ticket.attempt != grant.attempt;
+        actions.push(conclusion(ticket.waiter, stat, told));
+        self.over(ticket.waiter);
+    }
+
+    fn postpone(&mut self, due_ms: u64, waiter: WaiterId) {
+        let Some(grant) = self.pending.get_mut(&waiter) else { return };
+        let State::Due(was_ms) = grant.state else { return };
+        grant.unsure = false;
+        let route = route(&grant.waiting);
+        if let Some(line) = self.routes.get_mut(&route) {
+            line.due.remove(&(was_ms, waiter));
+        }
+        self.queue(due_ms, route, waiter);
+    }
+
+    fn failed(&mut self, now_ms: u64, ticket: Ticket, failure: Failure) {
+        let Some((route, grant)) = self.landed(ticket) else { return };
+        let due_ms = match failure {
+            Failure::NotRun => grant.refused(now_ms, ticket.attempt),
+            Failure::NoReply => grant.unanswered(ticket.attempt),
+            Failure::NotDelivered => grant.again(ticket.attempt),
+        };
+        self.queue(now_ms.max(due_ms), route, ticket.waiter);
+        // Its lock manager may have started again on another port.
+        if let Some(line) = self.routes.get_mut(&route)
+            && matches!(line.port, Port::Known(_))
+        {
+            line.port = Port::Unknown { ask_ms: now_ms, failures: 0 };
+        }
+    }
+
+    /// Forgets a route that nothing waits on: its port is asked for anew next time.
+    fn tidy(&mut self, route: Route) {
+        if self.routes.get(&route).is_some_and(Line::is_unused) {
+            self.routes.remove(&route);
+        }
+    }
+
+    fn send(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        for (route, line) in &mut self.routes {
+            while line.deadline_ms().is_some_and(|deadline_ms| deadline_ms <= now_ms) {
+                let port = match line.port {
+                    Port::Known(port) => port,
+                    Port::Unknown { failures, .. } => {
+                        line.port = Port::Asking { failures };
+                        actions.push(Action::AskPort { route: *route });
+                        break;
+                    }
+                    Port::Asking { .. } => break,
+                };
+                let Some((_, waiter)) = line.due.pop_first() else { break };
+                let Some(grant) = self.pending.get_mut(&waiter) else { continue };
+                line.in_flight += 1;
+                actions.push(grant.call(now_ms, waiter, *route, port));
+            }
+        }
+    }
+}

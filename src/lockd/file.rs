@@ -1,0 +1,63 @@
+//! From the handle in a lock request to the file's identity, and whether this caller may lock it.
+
+use std::sync::Arc;
+
+use cleat_lock::{FileId, Mode};
+use cleat_nlm::Refusal;
+
+use crate::exports::{self, Exports};
+use crate::rpc_server::Call;
+use crate::vfs::{ACCESS_EXTEND, ACCESS_MODIFY, ACCESS_READ, FsError, Kind};
+
+/// What a call wants of the file, and so what its caller must be allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Want {
+    /// To lock it in this mode, or to know whether that could be.
+    Lock(Mode),
+    /// To give something up: nothing about the file forbids that, not even that it is gone.
+    Release,
+}
+
+/// A file that may be locked, and the export it was reached through.
+pub(super) struct Found {
+    pub(super) file: FileId,
+    pub(super) share_name: Arc<str>,
+}
+
+/// Finds the file that a handle names and judges whether this caller may do this with its locks.
+/// It may block.
+pub(super) fn find(
+    exports: &Exports,
+    call: &Call,
+    fh: &[u8],
+    want: Want,
+) -> Result<Found, Refusal> {
+    let target = exports.resolve(fh, call).map_err(|refusal| match refusal {
+        exports::Refusal::BadHandle | exports::Refusal::Stale => Refusal::StaleHandle,
+        exports::Refusal::Access => Refusal::Access,
+    })?;
+    let failed = |error| match error {
+        FsError::Stale | FsError::BadHandle => Refusal::StaleHandle,
+        _ => Refusal::Failed,
+    };
+    let identity = target.fs.identity(&target.file).map_err(failed)?;
+    if let Want::Lock(mode) = want {
+        if target.read_only && mode == Mode::Exclusive {
+            return Err(Refusal::ReadOnly);
+        }
+        // Who may read or write the file may lock it, in any mode, as in Linux's nfsd; and its
+        // owner always (RFC 1813 4.4).
+        let wanted = ACCESS_READ | ACCESS_MODIFY | ACCESS_EXTEND;
+        let mut after = None;
+        let granted =
+            target.fs.access(&target.who, &target.file, wanted, &mut after).map_err(failed)?;
+        let attributes = after.ok_or(Refusal::Failed)?;
+        if attributes.kind != Kind::Regular {
+            return Err(Refusal::NotLockable);
+        }
+        if granted == 0 && attributes.uid != target.who.uid {
+            return Err(Refusal::Access);
+        }
+    }
+    Ok(Found { file: FileId::new(identity.0), share_name: exports.name(target.export) })
+}

@@ -18,7 +18,7 @@ use crate::mountd::Mountd;
 use crate::nfs::Nfs;
 use crate::portmap::{RegisterError, Registration};
 use crate::rpc_server::{Listener, Program, Sockets};
-use crate::statd::{self, Statd};
+use crate::statd::{Monitors, Statd};
 use crate::store::{Store, StoreError};
 use crate::vfs::local::{self, LocalOptions};
 
@@ -78,6 +78,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let power = config.durability == Durability::Power;
     // From here on this is another instance: nothing before may fail halfway.
     let identity = store.new_instance(power)?;
+    let monitors = Monitors::open(Arc::clone(&store), identity.host_state)?;
     let (table, key) = (Arc::clone(&config.exports), identity.handle_key);
     let exports = Exports::open(table, key, Arc::clone(&store) as _, LocalOptions::default())?;
     let exports = Arc::new(exports);
@@ -89,15 +90,17 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         Lockd::start(Arc::clone(&store) as _, records, settings, events, failed.clone())?;
 
     let bound = sockets.addresses();
-    let listener = Listener::new(programs(&config, &exports, &lockd, identity.nsm_state));
-    listener.serve(sockets);
     let background = CancellationToken::new();
+    let table = Arc::clone(&config.exports);
+    let statd = Statd::new(lockd.clone(), &identity, table, monitors, background.clone());
+    let listener = Listener::new(programs(&config, &exports, &lockd, &statd));
+    listener.serve(sockets);
+    let callback = statd.serve_callbacks();
     tokio::spawn(lockd::call_back(lockd.clone(), granted, background.clone()));
     tokio::spawn(lockd::forget_idle(lockd.clone(), lockd::LOOK, lockd::IDLE, background.clone()));
-    let registered = match Registration::start(config.rpcbind, &bound).await {
+    let registered = match Registration::start(config.rpcbind, &bound, callback).await {
         Ok(registration) => {
-            let (lockd, state) = (lockd.clone(), identity.nsm_state);
-            tokio::spawn(statd::notify_clients(lockd, state, background.clone()));
+            statd.start(registration.foreign_statd());
             announce(&bound);
             stop.wait(&failed).await;
             let _ = sd_notify::notify(&[NotifyState::Stopping]);
@@ -140,7 +143,7 @@ fn programs(
     config: &Config,
     exports: &Arc<Exports>,
     lockd: &Lockd,
-    nsm_state: i32,
+    statd: &Statd,
 ) -> Vec<Arc<dyn Program>> {
     let mount_exports = Arc::clone(exports);
     let find_root = move |path: &[u8], call: &_| mount_exports.mount_root(path, call);
@@ -150,7 +153,7 @@ fn programs(
         Arc::new(Nfs::new(Arc::clone(exports), verifier.to_be_bytes())),
         Arc::new(Mountd::new(Arc::clone(&config.exports), find_root)),
         Arc::new(Nlm::new(Arc::clone(exports), lockd.clone())),
-        Arc::new(Statd::new(lockd.clone(), nsm_state)),
+        Arc::new(statd.clone()),
     ]
 }
 

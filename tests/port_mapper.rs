@@ -92,7 +92,7 @@ fn serve(port: u16) -> (Listener, Vec<SocketAddr>) {
 }
 
 async fn start(mode: Rpcbind, addresses: &[SocketAddr]) -> Registration {
-    Registration::start(mode, addresses).await.expect("a way")
+    Registration::start(mode, addresses, None).await.expect("a way")
 }
 
 /// A daemon that ends with its owner.
@@ -223,7 +223,7 @@ async fn inside_left_to_another() {
     let other = start(Rpcbind::System, &addresses).await;
     let (_listener, addresses) = serve(2049);
     // Nothing is to be had: the other is alive.
-    let refused = Registration::start(Rpcbind::System, &addresses).await.err();
+    let refused = Registration::start(Rpcbind::System, &addresses, None).await.err();
     assert!(matches!(refused, Some(RegisterError::NothingTaken)), "{refused:?}");
     let registration = start(Rpcbind::Auto, &addresses).await;
     assert_eq!((registration.word(), registered()), ("off", expected("80.10")));
@@ -289,8 +289,8 @@ async fn inside_told_again() {
     let first = rpcbind();
     let (_listener, addresses) = serve(2049);
     let every = Duration::from_millis(200);
-    let registration =
-        Registration::start_checked_every(every, Rpcbind::Auto, &addresses).await.expect("auto");
+    let registration = Registration::start_checked_every(every, Rpcbind::Auto, &addresses, None);
+    let registration = registration.await.expect("auto");
     drop(first);
     let _second = rpcbind();
     wait_until("all is registered again", || registered() == expected("8.1"));

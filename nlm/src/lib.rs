@@ -4,12 +4,14 @@
 //! request to the lock core in the name that [`owner`] gives, [`v4`] makes the core's outcome the
 //! result, and, where it had to wait, [`granted`] decides when its GRANTED call is sent and what
 //! the client's answer means. [`contact`] keeps what must outlive the process. [`nsm`] and
-//! [`notify`] do the same for the status monitor: who restarted, and whom to tell that we did.
+//! [`notify`] do the same for the status monitor: who restarted, and whom to tell that we did;
+//! [`monitor`] for what a lock manager of this host asks of it.
 //!
 //! No I/O, no clock, no randomness: time and identifiers are parameters.
 
 pub mod contact;
 pub mod granted;
+pub mod monitor;
 pub mod notify;
 pub mod nsm;
 pub mod owner;

@@ -6,11 +6,13 @@
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cleat_nlm::monitor::Status;
 use cleat_nlm::nsm::StateChange;
 use cleat_nlm::wire::{Res, Stat, TestArgs};
 use cleat_rpc::message::success_header;
@@ -36,6 +38,20 @@ pub fn own_network() -> bool {
     true
 }
 
+/// Gives this thread, and every process and thread that it starts, mounts of its own, and a file
+/// by which the machine's boot is known there: whoever writes another into it has booted.
+pub fn own_boot(file: &Path) {
+    // SAFETY: nothing here relies on descriptors or directories that the flag would part.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.expect("mounts");
+    std::fs::write(file, "first").expect("a file");
+    let file = file.to_str().expect("text");
+    for words in
+        [&["--make-rprivate", "/"][..], &["--bind", file, "/proc/sys/kernel/random/boot_id"]]
+    {
+        assert!(Command::new("mount").args(words).status().expect("mount").success(), "{words:?}");
+    }
+}
+
 /// What a callback said, and how it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Granted {
@@ -58,6 +74,18 @@ pub struct Notified {
     pub state: i32,
 }
 
+/// What this host's status monitor tells its lock manager of another host, as it has Linux's do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    pub from_reserved_port: bool,
+    pub name: String,
+    pub state: i32,
+    pub private: [u8; 16],
+}
+
+/// The procedure of NLM's program, version 3, that Linux's lock manager wants to be told by.
+pub const TELL: (u32, u32, u32) = (NLM.0, 3, 16);
+
 /// How the lock manager answers a GRANTED call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Say {
@@ -71,6 +99,7 @@ pub struct Host {
     pub ip: IpAddr,
     granted: Receiver<Granted>,
     notified: Receiver<Notified>,
+    told: Receiver<Told>,
     shared: Arc<Shared>,
 }
 
@@ -80,6 +109,7 @@ struct Shared {
     answers: Mutex<VecDeque<Say>>,
     granted: Mutex<Sender<Granted>>,
     notified: Mutex<Sender<Notified>>,
+    told: Mutex<Sender<Told>>,
 }
 
 impl Host {
@@ -87,15 +117,17 @@ impl Host {
     pub fn new(ip: IpAddr) -> Self {
         let (granted, heard_granted) = channel();
         let (notified, heard_notified) = channel();
+        let (told, heard_told) = channel();
         let shared = Arc::new(Shared {
             port: Mutex::new(0),
             answers: Mutex::default(),
             granted: Mutex::new(granted),
             notified: Mutex::new(notified),
+            told: Mutex::new(told),
         });
         *shared.port.lock().expect("a port") = serve(&shared, SocketAddr::new(ip, 0));
         serve(&shared, SocketAddr::new(ip, portmap::PORT));
-        Self { ip, granted: heard_granted, notified: heard_notified, shared }
+        Self { ip, granted: heard_granted, notified: heard_notified, told: heard_told, shared }
     }
 
     /// How the next GRANTED calls are answered; those after them are taken.
@@ -116,6 +148,11 @@ impl Host {
     /// Makes sure that no GRANTED call comes.
     pub fn not_granted(&self, patience: Duration) {
         assert_eq!(self.granted.recv_timeout(patience), Err(RecvTimeoutError::Timeout));
+    }
+
+    /// What the status monitor tells next, if it does within `patience`.
+    pub fn told(&self, patience: Duration) -> Option<Told> {
+        self.told.recv_timeout(patience).ok()
     }
 
     /// The SM_NOTIFYs that come until `patience` is over or there are `count`; in order.
@@ -189,6 +226,14 @@ impl Shared {
                 let name = String::from_utf8(change.mon_name.to_vec()).expect("text");
                 let notified = Notified { from: peer.ip(), name, state: change.state };
                 self.notified.lock().expect("a sender").send(notified).ok()?;
+            }
+            called if called == TELL => {
+                let status: Status<'_> = arguments.get().expect("a status");
+                let name = String::from_utf8(status.mon_name.to_vec()).expect("text");
+                let Status { state, private, .. } = status;
+                let from_reserved_port = peer.port() < 1024;
+                let told = Told { from_reserved_port, name, state, private };
+                self.told.lock().expect("a sender").send(told).ok()?;
             }
             other => panic!("nobody calls {other:?}"),
         }

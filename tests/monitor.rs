@@ -187,6 +187,7 @@ fn monitored_hosts_are_told_of_the_machines_restart_and_not_of_the_servers() {
     };
     let server = serve(&site);
     assert_eq!(heard(&host_a), [expected(3)]);
+    until(SOON, true, || server.log().contains("a monitored host was told"));
     assert_eq!(mon(&mut manager(), "127.0.0.3"), StatRes { success: true, state: 3 });
     server.kill();
     let _server = serve(&site);

@@ -4,7 +4,7 @@
 #![allow(missing_docs)]
 
 #[path = "oracle/nsm_generated.rs"]
-#[allow(clippy::all, clippy::cast_possible_truncation, deprecated, non_camel_case_types, unused)]
+#[allow(clippy::all, clippy::cast_possible_truncation, non_camel_case_types, unused)]
 mod oracle;
 
 use cleat_nlm::monitor::{Mon, MonId, MyId, State, Status};
@@ -62,10 +62,18 @@ proptest! {
         let mon_id = MonId { mon_name: &mon_name, my_id };
         let their_mon_id = oracle::mon_id { mon_name: mon_name.clone(), id: their_my_id };
         agree!(mon_id, MonId<'_>, their_mon_id.clone(), oracle::mon_id);
-        let theirs = oracle::mon { id: their_mon_id, private };
+        let words = private.as_chunks().0;
+        let word = |n: usize| u32::from_be_bytes(words[n]);
+        let [a, b, c, d] = [word(0), word(1), word(2), word(3)];
+        let their_private = oracle::priv_words { a, b, c, d };
+        let theirs = oracle::mon { id: their_mon_id, private: their_private };
         agree!(Mon { mon_id, private }, Mon<'_>, theirs, oracle::mon);
         agree!(State { state }, State, oracle::sm_stat { state }, oracle::sm_stat);
-        let theirs = oracle::nlm_sm_status { mon_name: mon_name.clone(), state, private };
+        let theirs = oracle::nlm_sm_status {
+            mon_name: mon_name.clone(),
+            state,
+            private: their_private,
+        };
         let ours = Status { mon_name: &mon_name, state, private };
         agree!(ours, Status<'_>, theirs, oracle::nlm_sm_status);
     }

@@ -69,13 +69,11 @@ pub(super) async fn notify_owed(statd: Statd) {
     let plan = NotifyPlan::new(statd.inner.lockd.now_ms(), state, &contacts, &[], in_flight_max());
     carry_out(plan, &statd, |client_id, answered| {
         let told = by_client.remove(client_id).unwrap_or_default();
-        debug!(host = client_id, answered, "a monitored host was told that this one restarted");
-        let monitors = Arc::clone(&statd.inner.monitors);
+        let (monitors, host) = (Arc::clone(&statd.inner.monitors), client_id.to_owned());
         // One address that was reached is the host; of one that was not, this was all we could do.
-        tokio::spawn(blocking(move || {
-            if let Err(error) = monitors.settled(&told) {
-                warn!(%error, "cannot note which hosts were told of the restart");
-            }
+        tokio::spawn(blocking(move || match monitors.settled(&told) {
+            Ok(()) => info!(host, answered, "a monitored host was told that this one restarted"),
+            Err(error) => warn!(%error, "cannot note which hosts were told of the restart"),
         }));
     })
     .await;

@@ -115,6 +115,12 @@ struct Shared {
 impl Host {
     /// A host at an address of loopback that takes every lock it is granted.
     pub fn new(ip: IpAddr) -> Self {
+        Self::at(SocketAddr::new(ip, 0))
+    }
+
+    /// The same at an address with its interface; the port does not matter.
+    pub fn at(mut address: SocketAddr) -> Self {
+        address.set_port(0);
         let (granted, heard_granted) = channel();
         let (notified, heard_notified) = channel();
         let (told, heard_told) = channel();
@@ -125,8 +131,10 @@ impl Host {
             notified: Mutex::new(notified),
             told: Mutex::new(told),
         });
-        *shared.port.lock().expect("a port") = serve(&shared, SocketAddr::new(ip, 0));
-        serve(&shared, SocketAddr::new(ip, portmap::PORT));
+        *shared.port.lock().expect("a port") = serve(&shared, address);
+        address.set_port(portmap::PORT);
+        serve(&shared, address);
+        let ip = address.ip();
         Self { ip, granted: heard_granted, notified: heard_notified, told: heard_told, shared }
     }
 

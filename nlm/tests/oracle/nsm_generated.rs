@@ -5,7 +5,7 @@ pub const SM_MAXSTRLEN: i64 = 1024i64;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct mon {
     pub id: mon_id,
-    pub private: [u8; 16i64 as usize],
+    pub private: priv_words,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,7 +26,15 @@ pub struct my_id {
 pub struct nlm_sm_status {
     pub mon_name: Vec<u8>,
     pub state: i32,
-    pub private: [u8; 16i64 as usize],
+    pub private: priv_words,
+}
+
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct priv_words {
+    pub a: u32,
+    pub b: u32,
+    pub c: u32,
+    pub d: u32,
 }
 
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -36,9 +44,7 @@ pub struct sm_stat {
 
 impl<Out: xdr_codec::Write> xdr_codec::Pack<Out> for mon {
     fn pack(&self, out: &mut Out) -> xdr_codec::Result<usize> {
-        Ok(self.id.pack(out)?
-            + xdr_codec::pack_opaque_array(&self.private[..], self.private.len(), out)?
-            + 0)
+        Ok(self.id.pack(out)? + self.private.pack(out)? + 0)
     }
 }
 
@@ -64,8 +70,14 @@ impl<Out: xdr_codec::Write> xdr_codec::Pack<Out> for nlm_sm_status {
     fn pack(&self, out: &mut Out) -> xdr_codec::Result<usize> {
         Ok(xdr_codec::pack_opaque_flex(&self.mon_name, Some(SM_MAXSTRLEN as usize), out)?
             + self.state.pack(out)?
-            + xdr_codec::pack_opaque_array(&self.private[..], self.private.len(), out)?
+            + self.private.pack(out)?
             + 0)
+    }
+}
+
+impl<Out: xdr_codec::Write> xdr_codec::Pack<Out> for priv_words {
+    fn pack(&self, out: &mut Out) -> xdr_codec::Result<usize> {
+        Ok(self.a.pack(out)? + self.b.pack(out)? + self.c.pack(out)? + self.d.pack(out)? + 0)
     }
 }
 
@@ -86,12 +98,7 @@ impl<In: xdr_codec::Read> xdr_codec::Unpack<In> for mon {
                     v
                 },
                 private: {
-                    let (v, fsz) = {
-                        let mut buf: [u8; 16i64 as usize] = unsafe { ::std::mem::uninitialized() };
-                        let sz =
-                            xdr_codec::unpack_opaque_array(input, &mut buf[..], 16i64 as usize)?;
-                        (buf, sz)
-                    };
+                    let (v, fsz) = xdr_codec::Unpack::unpack(input)?;
                     sz += fsz;
                     v
                 },
@@ -172,12 +179,38 @@ impl<In: xdr_codec::Read> xdr_codec::Unpack<In> for nlm_sm_status {
                     v
                 },
                 private: {
-                    let (v, fsz) = {
-                        let mut buf: [u8; 16i64 as usize] = unsafe { ::std::mem::uninitialized() };
-                        let sz =
-                            xdr_codec::unpack_opaque_array(input, &mut buf[..], 16i64 as usize)?;
-                        (buf, sz)
-                    };
+                    let (v, fsz) = xdr_codec::Unpack::unpack(input)?;
+                    sz += fsz;
+                    v
+                },
+            },
+            sz,
+        ))
+    }
+}
+
+impl<In: xdr_codec::Read> xdr_codec::Unpack<In> for priv_words {
+    fn unpack(input: &mut In) -> xdr_codec::Result<(priv_words, usize)> {
+        let mut sz = 0;
+        Ok((
+            priv_words {
+                a: {
+                    let (v, fsz) = xdr_codec::Unpack::unpack(input)?;
+                    sz += fsz;
+                    v
+                },
+                b: {
+                    let (v, fsz) = xdr_codec::Unpack::unpack(input)?;
+                    sz += fsz;
+                    v
+                },
+                c: {
+                    let (v, fsz) = xdr_codec::Unpack::unpack(input)?;
+                    sz += fsz;
+                    v
+                },
+                d: {
+                    let (v, fsz) = xdr_codec::Unpack::unpack(input)?;
                     sz += fsz;
                     v
                 },

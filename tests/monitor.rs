@@ -190,7 +190,7 @@ fn monitored_hosts_are_told_of_the_machines_restart_and_not_of_the_servers() {
     until(SOON, true, || server.log().contains("a monitored host was told"));
     assert_eq!(mon(&mut manager(), "127.0.0.3"), StatRes { success: true, state: 3 });
     server.kill();
-    let _server = serve(&site);
+    let server = serve(&site);
     assert_eq!(host_a.notified(1, A_WHILE), [], "the same boot");
     // SM_SIMU_CRASH is such a restart too. What a client holds here stays.
     let file = connect(SocketAddr::new(B, 0)).file(&site);
@@ -198,6 +198,7 @@ fn monitored_hosts_are_told_of_the_machines_restart_and_not_of_the_servers() {
     assert_eq!(b.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
     manager().call(NSM, procedure::SIMU_CRASH, &|_| {}).expect("an answer");
     assert_eq!(heard(&host_a), [expected(5)]);
+    until(SOON, true, || server.log().contains("a monitored host was told"));
     manager().call(NSM, procedure::SIMU_CRASH, &|_| {}).expect("an answer");
     assert_eq!(host_a.notified(1, A_WHILE), [], "it is monitored no more");
     let mut other = connect(SocketAddr::new(A, 0));

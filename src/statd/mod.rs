@@ -42,6 +42,8 @@ struct Inner {
     monitors: Arc<Monitors>,
     /// The hosts of which a lock manager here is being told.
     calling: Mutex<HashSet<monitors::Key>>,
+    /// Ends the telling of monitored hosts that is under way.
+    owing: Mutex<Option<CancellationToken>>,
     tally: Tally,
     stop: CancellationToken,
 }
@@ -63,6 +65,7 @@ impl Statd {
             exports,
             monitors: Arc::new(monitors),
             calling: Mutex::default(),
+            owing: Mutex::default(),
             tally: Tally::default(),
             stop,
         };

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use cleat_nlm::monitor::Monitored;
 use cleat_nlm::notify::{Action, Event, IN_FLIGHT_MAX, NotifyPlan};
 use cleat_nlm::nsm::{PROGRAM, VERSION, procedure};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::counters::count;
@@ -31,7 +32,7 @@ pub(super) async fn notify_clients(statd: Statd) {
     info!(clients = contacts.len(), state, "telling clients that this server restarted");
     let names = [host_name()];
     let plan = NotifyPlan::new(lockd.now_ms(), state, &contacts, &names, in_flight_max());
-    carry_out(plan, &statd, |client_id, answered| {
+    carry_out(plan, &statd, &statd.inner.stop, |client_id, answered| {
         if answered {
             info!(client = client_id, "the client knows that this server restarted");
             count(&statd.inner.tally.clients_told);
@@ -52,6 +53,13 @@ pub(super) async fn notify_clients(statd: Statd) {
 /// SM_SIMU_CRASH, makes that word due. Not the restart of this server: the kernel's lock manager
 /// and its locks live on, and servers that were told would release them under its feet.
 pub(super) async fn notify_owed(statd: Statd) {
+    // A state that is over must not come after the present one.
+    let stop = statd.inner.stop.child_token();
+    let owing = &statd.inner.owing;
+    let before = owing.lock().unwrap_or_else(PoisonError::into_inner).replace(stop.clone());
+    if let Some(before) = before {
+        before.cancel();
+    }
     let monitors = &statd.inner.monitors;
     let state = monitors.host_state();
     let mut by_client: BTreeMap<String, Vec<Monitored>> = BTreeMap::new();
@@ -67,7 +75,7 @@ pub(super) async fn notify_owed(statd: Statd) {
     }
     info!(hosts = contacts.len(), state, "telling monitored hosts that this one restarted");
     let plan = NotifyPlan::new(statd.inner.lockd.now_ms(), state, &contacts, &[], in_flight_max());
-    carry_out(plan, &statd, |client_id, answered| {
+    carry_out(plan, &statd, &stop, |client_id, answered| {
         let told = by_client.remove(client_id).unwrap_or_default();
         let (monitors, host) = (Arc::clone(&statd.inner.monitors), client_id.to_owned());
         // One address that was reached is the host; of one that was not, this was all we could do.
@@ -105,7 +113,12 @@ fn in_flight_max() -> usize {
     limit.and_then(|limit| usize::try_from(limit / 4).ok()).unwrap_or(IN_FLIGHT_MAX)
 }
 
-async fn carry_out(mut plan: NotifyPlan, statd: &Statd, mut settled: impl FnMut(&str, bool)) {
+async fn carry_out(
+    mut plan: NotifyPlan,
+    statd: &Statd,
+    stop: &CancellationToken,
+    mut settled: impl FnMut(&str, bool),
+) {
     let now_ms = || statd.inner.lockd.now_ms();
     let (ends, mut ended) = mpsc::unbounded_channel();
     let mut event = Event::Tick;
@@ -124,7 +137,7 @@ async fn carry_out(mut plan: NotifyPlan, statd: &Statd, mut settled: impl FnMut(
         let wait_ms = plan.next_deadline().map(|due_ms| due_ms.saturating_sub(now_ms()));
         let wait = wait_ms.map_or(Duration::from_secs(3600), Duration::from_millis);
         event = tokio::select! {
-            () = statd.inner.stop.cancelled() => return,
+            () = stop.cancelled() => return,
             Some(end) = ended.recv() => end,
             () = tokio::time::sleep(wait) => Event::Tick,
         };

@@ -1,6 +1,7 @@
 """What the guests show, one scenario a module, in the order they run."""
 
 from . import (
+    beside_statd,
     client_crash,
     data_crash,
     files,
@@ -20,9 +21,10 @@ SCENARIOS = {
     "locks": locks,
     "server-crash": server_crash,
     "client-crash": client_crash,
+    "beside-statd": beside_statd,
     "portmap": portmap,
     "unprivileged": unprivileged,
 }
 
 # What other servers do not claim to do.
-CLEAT_ONLY = {"quickstart", "portmap", "unprivileged"}
+CLEAT_ONLY = {"beside-statd", "quickstart", "portmap", "unprivileged"}

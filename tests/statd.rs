@@ -12,9 +12,10 @@ use cleat::store::Store;
 use cleat_lock::{FileId, Input, LockRequest, Mode, Outcome, Owner, Range};
 use cleat_mount::{ClientRule, Export, ExportTable, Options, Who};
 use cleat_nlm::Origin;
-use cleat_nlm::monitor::{Mon, MonId, MyId};
+use cleat_nlm::monitor::{CALLBACK_PROCEDURE, CALLBACK_VERSION, Mon, MonId, MyId, Status};
 use cleat_nlm::nsm::{PROGRAM, StatRes, StateChange, VERSION, procedure};
-use cleat_rpc::{CallHeader, Credential, Encode, Reader, Writer};
+use cleat_rpc::message::{ReplyError, decode_reply};
+use cleat_rpc::{CallHeader, Credential, Encode, Fault, Reader, Writer};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,7 @@ struct Lab {
     lockd: Lockd,
     thread: Option<Thread>,
     stop: CancellationToken,
+    key: [u8; 16],
     _directory: TempDir,
 }
 
@@ -59,7 +61,14 @@ impl Lab {
         let monitors = Monitors::open(store, identity.host_state).expect("monitors");
         let stop = CancellationToken::new();
         let statd = Statd::new(lockd.clone(), &identity, exports, monitors, stop.clone());
-        Self { statd, lockd, thread: Some(thread), stop, _directory: directory }
+        Self {
+            statd,
+            lockd,
+            thread: Some(thread),
+            stop,
+            key: identity.monitor_key,
+            _directory: directory,
+        }
     }
 
     /// A client of this name at the address of `peer` takes a lock.
@@ -96,6 +105,10 @@ impl Lab {
     async fn call(&self, peer: &str, number: u32, arguments: &impl Encode) -> Bytes {
         let mut writer = Writer::new();
         writer.put(arguments);
+        self.try_call(peer, number, &writer.into_bytes()).await.expect("results")
+    }
+
+    async fn try_call(&self, peer: &str, number: u32, arguments: &[u8]) -> Result<Bytes, Fault> {
         let header = CallHeader {
             xid: 1,
             program: PROGRAM,
@@ -108,13 +121,13 @@ impl Lab {
             peer: peer.parse().expect(peer),
             local: SocketAddr::new([10, 0, 0, 1].into(), 2049),
             transport: Transport::Udp,
-            arguments: writer.into_bytes(),
+            arguments: Bytes::copy_from_slice(arguments),
         };
         let reply = match self.statd.call(call) {
             Answer::Now(reply) => reply,
             Answer::Later(reply) => reply.await,
         };
-        reply.expect("results").into_bytes()
+        reply.map(Writer::into_bytes)
     }
 
     async fn notify(&self, peer: &str, mon_name: &str, state: i32) {
@@ -185,4 +198,76 @@ async fn so_many_hosts_are_monitored_and_no_more() {
     assert!(!lab.mon("127.0.0.1:1024", "10.1.0.0").await.success);
     assert!(!lab.mon("192.0.2.2:700", "10.1.0.0").await.success);
     assert_eq!(lab.statd.counters().refused_callers, 2);
+}
+
+/// What a rpc.statd of this host says: the address that was monitored, and the key it was given.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_back_counts_only_with_the_key() {
+    let lab = Lab::new();
+    lab.lock("a", "192.0.2.2:700", 0).await;
+    let at = lab.statd.serve_callbacks().expect("a loopback interface");
+    assert!(at.ip().is_loopback());
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    socket.connect(at).await.expect("connected");
+    let call = async |xid, arguments: &[u8]| {
+        let mut message = Writer::new();
+        CallHeader {
+            xid,
+            program: cleat_nlm::wire::PROGRAM,
+            version: CALLBACK_VERSION,
+            procedure: CALLBACK_PROCEDURE,
+            credential: Credential::None,
+        }
+        .encode(&mut message);
+        message.raw(arguments);
+        socket.send(&message.into_bytes()).await.expect("sent");
+        let mut buffer = [0; 512];
+        let length = socket.recv(&mut buffer).await.expect("an answer");
+        let (replied, results) = decode_reply(&buffer[..length]).expect("a reply");
+        assert_eq!(replied, xid);
+        results.map(|reader| reader.rest().len())
+    };
+    let status = |private, name: &str| {
+        let mut writer = Writer::new();
+        writer.put(&Status { mon_name: name.as_bytes(), state: 3, private });
+        writer.into_bytes()
+    };
+    assert_eq!(call(1, &status([0; 16], "192.0.2.2")).await, Ok(0));
+    assert_eq!(call(2, &status(lab.key, "a")).await, Ok(0), "we gave an address");
+    assert_eq!(call(3, &status(lab.key, "192.0.2.3")).await, Ok(0), "not a client");
+    let whole = status(lab.key, "192.0.2.2");
+    for end in 0..whole.len() {
+        let xid = 100 + u32::try_from(end).expect("small");
+        assert_eq!(call(xid, &whole[..end]).await, Err(ReplyError::NotRun(4)));
+    }
+    assert_eq!(lab.held().await, 1);
+    let expected = Counters { ignored_key: 2, ignored_unknown_address: 1, ..Counters::default() };
+    assert_eq!(lab.statd.counters(), expected);
+    assert_eq!(call(4, &whole).await, Ok(0));
+    assert_eq!(lab.held().await, 0);
+}
+
+/// A lock manager of this host is believed, and its bytes are read with the same care.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_arguments_of_a_lock_manager_hurt() {
+    let lab = Lab::new();
+    let mut chance = 1_u64;
+    for round in 0..2_000_u32 {
+        let bytes: Vec<u8> = (0..round % 120)
+            .map(|_| {
+                chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                // Small lengths let a reader go on.
+                if chance >> 62 == 0 { (chance >> 56) as u8 } else { 0 }
+            })
+            .collect();
+        for number in [procedure::STAT, procedure::MON, procedure::UNMON, procedure::UNMON_ALL] {
+            // A name that is one would be looked up.
+            if number == procedure::MON && Reader::new(&bytes).get::<Mon<'_>>().is_ok() {
+                continue;
+            }
+            let reply = lab.try_call("127.0.0.1:700", number, &bytes).await;
+            assert!(matches!(reply, Ok(_) | Err(Fault::GarbageArgs)), "{number}: {reply:?}");
+        }
+    }
+    assert!(lab.mon("127.0.0.1:700", "10.1.0.0").await.success);
 }

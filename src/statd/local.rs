@@ -211,7 +211,8 @@ async fn resolve(name: &[u8]) -> Vec<IpAddr> {
     if let Ok(address) = name.parse::<IpAddr>() {
         return vec![address.to_canonical()];
     }
-    if name.is_empty() || name.contains('\0') {
+    let is_host = |char: char| char.is_ascii_alphanumeric() || "._-".contains(char);
+    if name.is_empty() || !name.chars().all(is_host) {
         return Vec::new();
     }
     let found = tokio::time::timeout(RESOLVE, tokio::net::lookup_host((name, 0))).await;

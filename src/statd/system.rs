@@ -97,8 +97,12 @@ impl Program for Callbacks {
 /// SM_MON comes after the client's first lock was granted, by a moment that no restart fits in:
 /// a client must not wait for a rpc.statd that looks its name up.
 pub(super) async fn have_clients_monitored(statd: Statd, theirs: watch::Receiver<bool>) {
-    let mut monitor =
-        Monitor { key: statd.inner.key, my_name: host_name(), monitored: HashSet::new() };
+    let mut monitor = Monitor {
+        key: statd.inner.key,
+        my_name: host_name(),
+        monitored: HashSet::new(),
+        complained: HashSet::new(),
+    };
     let stop = statd.inner.stop.clone();
     let _ = stop.run_until_cancelled(monitor.run(&statd, theirs)).await;
 }
@@ -107,6 +111,8 @@ struct Monitor {
     key: [u8; PRIVATE_BYTES],
     my_name: Vec<u8>,
     monitored: HashSet<IpAddr>,
+    /// Those of which it was said that they are not.
+    complained: HashSet<IpAddr>,
 }
 
 impl Monitor {
@@ -137,23 +143,21 @@ impl Monitor {
     async fn follow(&mut self, wanted: &HashSet<IpAddr>) -> bool {
         let mut whole = true;
         for client in wanted.difference(&self.monitored.clone()) {
-            match self.mon(*client).await {
-                Ok(true) => {
-                    info!(%client, "this host's rpc.statd will tell when the client restarts");
-                    self.monitored.insert(*client);
-                }
-                Ok(false) => {
-                    whole = false;
-                    warn!(%client, "this host's rpc.statd does not monitor the client: its restart \
-                           will not be heard");
-                }
-                Err(error) => {
-                    whole = false;
-                    warn!(%client, %error, "this host's rpc.statd does not answer: the client's \
-                           restart will not be heard");
-                    // It has as little time for the others.
-                    break;
-                }
+            let answer = self.mon(*client).await;
+            if matches!(answer, Ok(true)) {
+                info!(%client, "this host's rpc.statd will tell when the client restarts");
+                self.monitored.insert(*client);
+                self.complained.remove(client);
+                continue;
+            }
+            whole = false;
+            if self.complained.insert(*client) {
+                warn!(%client, ?answer, "this host's rpc.statd does not monitor the client: its \
+                       restart will not be heard; it is asked again");
+            }
+            if answer.is_err() {
+                // It has as little time for the others.
+                break;
             }
         }
         for client in self.monitored.clone().difference(wanted) {
@@ -161,6 +165,7 @@ impl Monitor {
             debug!(%client, ?forgotten, "the client need not be monitored any more");
             self.monitored.remove(client);
         }
+        self.complained.retain(|client| wanted.contains(client));
         whole
     }
 

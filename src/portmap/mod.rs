@@ -69,16 +69,21 @@ struct Beside {
 }
 
 impl Beside {
-    /// Registers the address, or what that came to, once a living service of this host is found to
-    /// have NSM's program.
+    /// Sees to it that the address is registered where a living service of this host has NSM's
+    /// program, and only there.
     async fn look(&self, link: &Link, outcome: &mut Outcome) -> Result<(), RpcbindError> {
         let foreign = outcome.conflicts.iter().any(|each| each.program == NSM && each.alive);
-        if let Some(address) = self.callback.filter(|_| foreign) {
-            let entry =
-                Entry { program: NLM, version: CALLBACK_VERSION, protocol: Protocol::Udp, address };
-            let callback = system::ensure(link, &[entry]).await?;
-            outcome.held.extend(callback.held);
-            outcome.conflicts.extend(callback.conflicts);
+        if let Some(address) = self.callback {
+            let (program, version) = (NLM, CALLBACK_VERSION);
+            let entry = Entry { program, version, protocol: Protocol::Udp, address };
+            if foreign {
+                let callback = system::ensure(link, &[entry]).await?;
+                outcome.held.extend(callback.held);
+                outcome.conflicts.extend(callback.conflicts);
+            } else {
+                // It may be there from before, or from an instance that was killed.
+                system::remove(link, &[entry]).await?;
+            }
         }
         self.foreign_statd.send_replace(foreign);
         Ok(())

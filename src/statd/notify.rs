@@ -166,9 +166,15 @@ async fn tell(route: Route, arguments: &[Bytes], patience: Duration) -> Result<(
     let start = Instant::now();
     let port = rpc_client::find_port(route, PROGRAM, VERSION, patience).await?;
     let procedure = Procedure { program: PROGRAM, version: VERSION, number: procedure::NOTIFY };
+    let mut told = Err(CallError::NotRegistered(PROGRAM));
     for one in arguments {
         let left = patience.saturating_sub(start.elapsed());
-        rpc_client::call(route, port, procedure, one, Resend::UntilAnswered, left).await?;
+        match rpc_client::call(route, port, procedure, one, Resend::UntilAnswered, left).await {
+            Ok(_) => told = Ok(()),
+            // It may refuse a name that it does not know, and have taken the other.
+            Err(error @ CallError::Refused(_)) => told = told.or(Err(error)),
+            Err(error) => return Err(error),
+        }
     }
-    Ok(())
+    told
 }

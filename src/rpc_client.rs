@@ -4,8 +4,9 @@
 //! that it mounted and takes a callback from no other.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -24,6 +25,11 @@ use crate::rpc_server::Transport;
 const REPLY_BYTES_MAX: usize = 8192;
 /// How long a datagram's answer is awaited before it is sent again; doubled each time.
 const RESEND: Duration = Duration::from_millis(700);
+/// The reserved ports that calls leave from. Services have most of those below (bindresvport(3)
+/// and the Linux kernel begin near here too).
+const RESERVED_PORTS: RangeInclusive<u16> = 665..=1023;
+/// How many of them are tried before any port will do.
+const RESERVED_TRIES: usize = 64;
 
 /// Where and how to reach a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,11 +95,11 @@ pub async fn call(
     patience: Duration,
 ) -> Result<Bytes, CallError> {
     let (xid, message) = message(procedure, arguments);
-    let to = SocketAddr::new(route.to, port);
     let deadline = Instant::now() + patience;
     // Which of the two was cut short decides whether the other side may have acted on the call.
     let late = |_| CallError::NotConnected(io::ErrorKind::TimedOut.into());
-    let connected = timeout_at(deadline, connect(to, route.from, route.transport));
+    let connected =
+        timeout_at(deadline, connect(route, port, procedure.program != portmap::PROGRAM));
     let socket = connected.await.map_err(late)??;
     let exchange = async {
         match socket {
@@ -128,30 +134,78 @@ enum Connected {
     Udp(UdpSocket),
 }
 
-async fn connect(
+/// Connects, with a port that only root may have where that is ours to take and `reserved` asks
+/// for it: some clients believe no other.
+async fn connect(route: Route, port: u16, reserved: bool) -> Result<Connected, CallError> {
+    let to = address(route.to, port, route.from);
+    if reserved {
+        for _ in 0..RESERVED_TRIES {
+            let from = address(route.from, reserved_port(), route.from);
+            match connect_from(from, to, route.transport).await {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
+                // Another has the port, alone or towards this peer.
+                Err(error)
+                    if [io::ErrorKind::AddrInUse, io::ErrorKind::AddrNotAvailable]
+                        .contains(&error.kind()) => {}
+                other => return other.map_err(CallError::NotConnected),
+            }
+        }
+    }
+    let from = address(route.from, 0, route.from);
+    connect_from(from, to, route.transport).await.map_err(CallError::NotConnected)
+}
+
+async fn connect_from(
+    from: SocketAddr,
     to: SocketAddr,
-    from: IpAddr,
     transport: Transport,
-) -> Result<Connected, CallError> {
-    let from = SocketAddr::new(from, 0);
-    let connecting = async {
-        Ok(match transport {
-            Transport::Tcp => {
-                let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+) -> io::Result<Connected> {
+    Ok(match transport {
+        Transport::Tcp => {
+            let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            if from.port() == 0 {
                 // Else a port is taken for good here, for all destinations, by every call that
                 // ended in the last minute.
                 setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-                socket.bind(from)?;
-                Connected::Tcp(socket.connect(to).await?)
+            } else {
+                // The same, for the few reserved ones.
+                socket.set_reuseaddr(true)?;
             }
-            Transport::Udp => {
-                let socket = UdpSocket::bind(from).await?;
-                socket.connect(to).await?;
-                Connected::Udp(socket)
-            }
-        })
-    };
-    connecting.await.map_err(CallError::NotConnected)
+            socket.bind(from)?;
+            Connected::Tcp(socket.connect(to).await?)
+        }
+        Transport::Udp => {
+            let socket = UdpSocket::bind(from).await?;
+            socket.connect(to).await?;
+            Connected::Udp(socket)
+        }
+    })
+}
+
+/// Another reserved port at each call, in turn.
+fn reserved_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let count = RESERVED_PORTS.end() - RESERVED_PORTS.start() + 1;
+    RESERVED_PORTS.end() - NEXT.fetch_add(1, Ordering::Relaxed) % count
+}
+
+/// The address with its port and, where it is of one link, the interface that `local` is on. Only
+/// addresses are on record, for an interface may have another number after a restart.
+fn address(ip: IpAddr, port: u16, local: IpAddr) -> SocketAddr {
+    match (ip, local) {
+        (IpAddr::V6(ip), IpAddr::V6(local)) if ip.is_unicast_link_local() => {
+            SocketAddrV6::new(ip, port, 0, interface_of(local).unwrap_or(0)).into()
+        }
+        _ => SocketAddr::new(ip, port),
+    }
+}
+
+/// The number of the interface that has this address.
+fn interface_of(local: Ipv6Addr) -> Option<u32> {
+    nix::ifaddrs::getifaddrs().ok()?.find_map(|each| {
+        let address = *each.address?.as_sockaddr_in6()?;
+        (address.ip() == local).then(|| address.scope_id())
+    })
 }
 
 async fn over_udp(

@@ -21,7 +21,7 @@ use crate::mountd::Mountd;
 use crate::nfs::Nfs;
 use crate::portmap::{RegisterError, Registration};
 use crate::rpc_server::{Listener, Program, Sockets};
-use crate::statd::{self, Statd};
+use crate::statd::{Monitors, Statd};
 use crate::store::{Store, StoreError};
 use crate::vfs::local::{self, LocalOptions};
 
@@ -83,6 +83,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let power = config.durability == Durability::Power;
     // From here on this is another instance: nothing before may fail halfway.
     let identity = store.new_instance(power)?;
+    let monitors = Monitors::open(Arc::clone(&store), identity.host_state)?;
     let (table, key) = (Arc::clone(&config.exports), identity.handle_key);
     let exports = Exports::open(table, key, Arc::clone(&store) as _, LocalOptions::default())?;
     let exports = Arc::new(exports);
@@ -96,14 +97,14 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let (grants, grant_results) = mpsc::channel(GRANT_RESULTS_MAX);
     let results = lockd::Results::new(sockets.outbox());
     let nlm = Nlm::new(Arc::clone(&exports), lockd.clone(), results, grants);
-    let listener = Listener::new(programs(&config, &exports, &lockd, nlm, identity.nsm_state));
-    listener.serve(sockets);
     let background = CancellationToken::new();
+    let table = Arc::clone(&config.exports);
+    let statd = Statd::new(lockd.clone(), &identity, table, monitors, background.clone());
+    let listener = Listener::new(programs(&config, &exports, nlm, &statd));
+    listener.serve(sockets);
+    let callback = statd.serve_callbacks();
     tokio::spawn(lockd::call_back(lockd.clone(), granted, grant_results, background.clone()));
-    tokio::spawn(lockd::forget_idle(lockd.clone(), lockd::LOOK, lockd::IDLE, background.clone()));
-    if let Some(lease) = config.client_lease {
-        tokio::spawn(lockd::watch(lockd.clone(), lease, background.clone()));
-    }
+    watch_clients(&config, &lockd, &background);
     let admin = Admin {
         lockd: lockd.clone(),
         exports,
@@ -113,10 +114,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         started_ms: lockd.now_ms(),
     };
     let administrators = open_to_administrators(admin, &config.state_dir, &background);
-    let registered = match Registration::start(config.rpcbind, &bound).await {
+    let registered = match Registration::start(config.rpcbind, &bound, callback).await {
         Ok(registration) => {
-            let (lockd, state) = (lockd.clone(), identity.nsm_state);
-            tokio::spawn(statd::notify_clients(lockd, state, background.clone()));
+            statd.start(registration.foreign_statd());
             announce(&bound);
             stop.wait(&failed).await;
             let _ = sd_notify::notify(&[NotifyState::Stopping]);
@@ -134,6 +134,19 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         // Its socket must be gone before another server may have the directory.
         let _ = administrators.await;
     }
+    end(&lockd, thread, &failed).await?;
+    store.flush()?;
+    registered?;
+    info!("stopped");
+    Ok(())
+}
+
+/// Ends the lock service. What it was asked is answered, and on record, unless this says otherwise.
+async fn end(
+    lockd: &Lockd,
+    thread: lockd::Thread,
+    failed: &CancellationToken,
+) -> Result<(), ServeError> {
     lockd.stop();
     let joined = tokio::task::spawn_blocking(move || thread.join()).await;
     if !matches!(joined, Ok(Ok(()))) {
@@ -143,10 +156,15 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     if failed.is_cancelled() {
         return Err(ServeError::RecordsFailed);
     }
-    store.flush()?;
-    registered?;
-    info!("stopped");
     Ok(())
+}
+
+/// Looks after clients that hold nothing for long, and those that answer nothing while others wait.
+fn watch_clients(config: &Config, lockd: &Lockd, stop: &CancellationToken) {
+    tokio::spawn(lockd::forget_idle(lockd.clone(), lockd::LOOK, lockd::IDLE, stop.clone()));
+    if let Some(lease) = config.client_lease {
+        tokio::spawn(lockd::watch(lockd.clone(), lease, stop.clone()));
+    }
 }
 
 fn lock_settings(config: &Config, exact: bool) -> lockd::Settings {
@@ -192,9 +210,8 @@ fn raise_descriptors() {
 fn programs(
     config: &Config,
     exports: &Arc<Exports>,
-    lockd: &Lockd,
     nlm: Nlm,
-    nsm_state: i32,
+    statd: &Statd,
 ) -> Vec<Arc<dyn Program>> {
     let mount_exports = Arc::clone(exports);
     let find_root = move |path: &[u8], call: &_| mount_exports.mount_root(path, call);
@@ -204,7 +221,7 @@ fn programs(
         Arc::new(Nfs::new(Arc::clone(exports), verifier.to_be_bytes())),
         Arc::new(Mountd::new(Arc::clone(&config.exports), find_root)),
         Arc::new(nlm),
-        Arc::new(Statd::new(lockd.clone(), nsm_state)),
+        Arc::new(statd.clone()),
     ]
 }
 

@@ -3,7 +3,8 @@
 
 mod harness;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::process::Command;
 use std::time::Duration;
 
 use cleat_nlm::wire::Stat;
@@ -109,4 +110,31 @@ fn a_name_that_locked_nothing_does_not_hide_who_restarted() {
     assert_eq!(other.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Denied);
     a.notify("127.0.0.3", 3);
     assert_eq!(other.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+}
+
+/// A link-local address says nothing without its interface, whose number is on no record.
+#[test]
+fn a_client_at_a_link_local_address_is_told_on_its_link() {
+    if !own_network() {
+        return;
+    }
+    for words in [
+        "link add left type bridge",
+        "link set left up",
+        "address add fe80::1/64 dev left nodad",
+        "address add fe80::2/64 dev left nodad",
+    ] {
+        assert!(Command::new("ip").args(words.split(' ')).status().expect("ip").success());
+    }
+    let scope = nix::net::if_::if_nametoindex("left").expect("an interface");
+    let of = |last: u16, port| {
+        SocketAddr::V6(SocketAddrV6::new([0xfe80, 0, 0, 0, 0, 0, 0, last].into(), port, 0, scope))
+    };
+    let site = Site::new();
+    let server = serve(&site);
+    lock(&site, &mut Client::connect_at(of(1, 2049), "a", of(2, 0)), 1, 0);
+    server.kill();
+    let host = Host::at(of(2, 0));
+    let _server = serve(&site);
+    assert_eq!(host.notified(2, SOON), expected(&[of(1, 0).ip()], 3));
 }

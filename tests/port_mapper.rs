@@ -51,6 +51,7 @@ namespaced! {
     a_socket_of_another_network_is_not_used => inside_another_network,
     without_rpcbind_the_server_answers_itself => inside_embedded,
     a_forgetful_rpcbind_is_told_again => inside_told_again,
+    a_status_monitor_that_comes_and_goes_is_worked_through => inside_statd_comes_and_goes,
 }
 
 /// A program that answers NULL, as every program does.
@@ -93,7 +94,7 @@ fn serve(port: u16) -> (Listener, Vec<SocketAddr>) {
 }
 
 async fn start(mode: Rpcbind, addresses: &[SocketAddr]) -> Registration {
-    Registration::start(mode, addresses).await.expect("a way")
+    Registration::start(mode, addresses, None).await.expect("a way")
 }
 
 /// A daemon that ends with its owner.
@@ -227,7 +228,7 @@ async fn inside_left_to_another() {
     let other = start(Rpcbind::System, &addresses).await;
     let (_listener, addresses) = serve(2049);
     // Nothing is to be had: the other is alive.
-    let refused = Registration::start(Rpcbind::System, &addresses).await.err();
+    let refused = Registration::start(Rpcbind::System, &addresses, None).await.err();
     assert!(matches!(refused, Some(RegisterError::NothingTaken)), "{refused:?}");
     let registration = start(Rpcbind::Auto, &addresses).await;
     assert_eq!((registration.word(), registered()), ("off", expected("80.10")));
@@ -293,11 +294,55 @@ async fn inside_told_again() {
     let first = rpcbind();
     let (_listener, addresses) = serve(2049);
     let every = Duration::from_millis(200);
-    let registration =
-        Registration::start_checked_every(every, Rpcbind::Auto, &addresses).await.expect("auto");
+    let registration = Registration::start_checked_every(every, Rpcbind::Auto, &addresses, None);
+    let registration = registration.await.expect("auto");
     drop(first);
     let _second = rpcbind();
     wait_until("all is registered again", || registered() == expected("8.1"));
     registration.stop().await;
     assert_eq!(registered(), Vec::<String>::new());
+}
+
+/// The address that is registered for a program, version and netid.
+fn address_of(what: &str) -> Option<String> {
+    let text = output("rpcinfo 127.0.0.1");
+    let words = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut found = words.filter(|words| words.len() > 3 && words[..3].join(" ") == what);
+    found.next().map(|words| words[3].to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs namespaces of its own"]
+async fn inside_statd_comes_and_goes() {
+    let _rpcbind = rpcbind();
+    let state = tempfile::TempDir::new().expect("a directory");
+    for name in ["sm", "sm.bak"] {
+        std::fs::create_dir(state.path().join(name)).expect(name);
+    }
+    let path = state.path().to_str().expect("text");
+    let words = ["rpc.statd", "--foreground", "--no-notify", "--state-directory-path", path];
+    let statd = daemon(&words);
+    wait_until("rpc.statd is registered", || address_of("100024 1 tcp6").is_some());
+    let (_listener, addresses) = serve(2049);
+    let callback = "127.0.0.1:40000".parse().expect("an address");
+    let every = Duration::from_millis(200);
+    let registration =
+        Registration::start_checked_every(every, Rpcbind::System, &addresses, Some(callback));
+    let registration = registration.await.expect("a way");
+    let mut theirs = registration.foreign_statd();
+    assert!(*theirs.borrow_and_update());
+    assert_eq!(address_of("100021 2 udp").as_deref(), Some("127.0.0.1.156.64"));
+    assert_ne!(address_of("100024 1 udp").as_deref(), Some("0.0.0.0.8.1"));
+    // It is killed, and leaves its registrations behind.
+    drop(statd);
+    let patience = Duration::from_secs(20);
+    let left = tokio::time::timeout(patience, theirs.wait_for(|theirs| !*theirs)).await;
+    assert!(left.expect("in time").is_ok());
+    assert_eq!(address_of("100024 1 udp").as_deref(), Some("0.0.0.0.8.1"));
+    // Another sees that there is a status monitor, and leaves.
+    let mut second = daemon(&words);
+    wait_until("the second is gone", || second.0.try_wait().is_ok_and(|ended| ended.is_some()));
+    assert_eq!(address_of("100024 1 udp").as_deref(), Some("0.0.0.0.8.1"));
+    registration.stop().await;
+    assert_eq!((registered(), address_of("100021 2 udp")), (vec![], None));
 }

@@ -209,6 +209,15 @@ impl ExportTable {
         let identity = Identity::squashed(credential, options);
         Ok(Access { identity, read_only: options.read_only })
     }
+
+    /// Whether a caller speaks for its whole host: not where any export is `secure` to that host
+    /// and the call came from a port above 1023, which any user there may have.
+    #[must_use]
+    pub fn speaks_for_host(&self, peer: SocketAddr) -> bool {
+        let ip = peer.ip().to_canonical();
+        let secure = |export: &Export| export.rule(ip).is_some_and(|rule| rule.options.secure);
+        peer.port() < FIRST_UNPRIVILEGED_PORT || !self.exports.iter().any(secure)
+    }
 }
 
 impl<'a> IntoIterator for &'a ExportTable {

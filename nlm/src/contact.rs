@@ -262,7 +262,7 @@ impl Waiting {
 pub const WAITING_BYTES_MAX: usize =
     128 + 2 * NETOBJ_BYTES_MAX + CALLER_NAME_BYTES_MAX + FILE_HANDLE_BYTES_MAX;
 
-fn versioned(bytes: &[u8]) -> Result<Reader<'_>, Damaged> {
+pub(crate) fn versioned(bytes: &[u8]) -> Result<Reader<'_>, Damaged> {
     let mut reader = Reader::new(bytes);
     match reader.u32()? {
         VERSION => Ok(reader),
@@ -271,14 +271,14 @@ fn versioned(bytes: &[u8]) -> Result<Reader<'_>, Damaged> {
     }
 }
 
-fn put_ip(writer: &mut Writer, ip: IpAddr) {
+pub(crate) fn put_ip(writer: &mut Writer, ip: IpAddr) {
     match ip {
         IpAddr::V4(ip) => writer.opaque(&ip.octets()),
         IpAddr::V6(ip) => writer.opaque(&ip.octets()),
     }
 }
 
-fn get_ip(reader: &mut Reader<'_>) -> XdrResult<IpAddr> {
+pub(crate) fn get_ip(reader: &mut Reader<'_>) -> XdrResult<IpAddr> {
     let bytes = reader.opaque(16)?;
     if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
         return Ok(octets.into());

@@ -4,7 +4,8 @@
 //! request to the lock core in the name that [`owner`] gives, [`answers`] makes the core's outcome
 //! the result, and, where it had to wait, [`granted`] decides when its GRANTED call is sent and what
 //! the client's answer means. [`contact`] keeps what must outlive the process. [`nsm`] and
-//! [`notify`] do the same for the status monitor: who restarted, and whom to tell that we did.
+//! [`notify`] do the same for the status monitor: who restarted, and whom to tell that we did;
+//! [`monitor`] for what a lock manager of this host asks of it.
 //!
 //! [`procedure`] is the table of all procedures, and [`version`] what differs from one version of NLM
 //! to another.
@@ -14,6 +15,7 @@
 pub mod answers;
 pub mod contact;
 pub mod granted;
+pub mod monitor;
 pub mod notify;
 pub mod nsm;
 pub mod owner;

@@ -3,14 +3,18 @@
 //! Clients reclaim only after they were told, and only a call from the address that they mounted
 //! tells them: so every recorded client is called from each address of ours that it used. Each
 //! call is repeated until it is answered or [`GIVE_UP_MS`] have passed.
+//!
+//! A client that is up answers within a moment, so every call is tried once, for a short time,
+//! before any is tried again: clients that are gone, however many, then cost those that are up one
+//! such time for each [`IN_FLIGHT_MAX`] of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use bytes::Bytes;
 use cleat_rpc::Writer;
 
-use crate::contact::Contact;
+use crate::contact::{Contact, Server};
 use crate::nsm::StateChange;
 use crate::owner::Transport;
 
@@ -23,11 +27,15 @@ pub const RETRY_MS_MIN: u64 = 2_000;
 /// The longest time between two attempts, in milliseconds.
 pub const RETRY_MS_MAX: u64 = 60_000;
 
-/// How long one attempt may take, in milliseconds, the question to the client's rpcbind included.
-pub const TIMEOUT_MS: u64 = 5_000;
+/// How long the first attempt may take, in milliseconds, the question to the client's rpcbind
+/// included; each further one may take as long again, up to [`TIMEOUT_MS_MAX`].
+pub const TIMEOUT_MS_MIN: u64 = 1_000;
 
-/// How many attempts may be under way at one time.
-pub const IN_FLIGHT_MAX: usize = 256;
+/// The longest that one attempt may take, in milliseconds.
+pub const TIMEOUT_MS_MAX: u64 = 5_000;
+
+/// The most attempts that may be under way at one time. Each has a socket.
+pub const IN_FLIGHT_MAX: usize = 1024;
 
 /// Names one call of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,8 +55,9 @@ pub enum Event {
 /// What a plan wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Ask `client`'s rpcbind for the port of its status monitor and call SM_NOTIFY there, all
-    /// from the address `local`. Ends in [`Event::Answered`] or [`Event::Failed`].
+    /// Ask `client`'s rpcbind for the port of its status monitor and call SM_NOTIFY there, once for
+    /// each of `arguments` in turn, all from the address `local`. Ends in [`Event::Answered`] where
+    /// all were answered, or in [`Event::Failed`].
     Call {
         /// Names the call.
         id: NoticeId,
@@ -58,9 +67,9 @@ pub enum Action {
         local: IpAddr,
         /// How.
         transport: Transport,
-        /// The arguments' XDR.
-        arguments: Bytes,
-        /// How long to wait.
+        /// The XDR of each call's arguments: one for each name of ours.
+        arguments: Vec<Bytes>,
+        /// How long all of it may take.
         timeout_ms: u64,
     },
     /// All calls to a client have ended.
@@ -78,8 +87,11 @@ pub struct NotifyPlan {
     state: i32,
     give_up_ms: u64,
     notices: Vec<Notice>,
+    /// Those never tried yet come first, then those to be tried again, by the time they are due.
+    untried: VecDeque<usize>,
     due: BTreeSet<(u64, usize)>,
     in_flight: usize,
+    in_flight_max: usize,
     clients: BTreeMap<String, Progress>,
 }
 
@@ -89,7 +101,7 @@ struct Notice {
     client: IpAddr,
     local: IpAddr,
     transport: Transport,
-    name: Vec<u8>,
+    names: Vec<Vec<u8>>,
     attempt: u32,
     state: State,
 }
@@ -115,55 +127,60 @@ const fn retry_ms(attempt: u32) -> u64 {
 }
 
 impl NotifyPlan {
-    /// The plan of a start at `now_ms` with the NSM state `state`. A client knows us by the name
-    /// that its contact has, or by one of `host_names` where it mounted us by name: it is told
-    /// under each, because its status monitor compares, and one that it does not know does no
-    /// harm.
+    /// The plan of a start at `now_ms` with the NSM state `state`, which has at most
+    /// `in_flight_max` attempts under way.
+    ///
+    /// A client knows us by the name that its contact has, an address, or by one of `host_names`
+    /// where it mounted us by name; NLM does not say which. Linux's status monitor goes by the
+    /// caller's address too, but others compare names alone (FreeBSD's and macOS's resolve them,
+    /// older ones compare text). So it is told under each, in one attempt; a name that it does not
+    /// know does no harm.
     #[must_use]
     pub fn new<'a>(
         now_ms: u64,
         state: i32,
         contacts: impl IntoIterator<Item = &'a Contact>,
         host_names: &[Vec<u8>],
+        in_flight_max: usize,
     ) -> Self {
         let mut plan = Self {
             state,
             give_up_ms: now_ms.saturating_add(GIVE_UP_MS),
             notices: Vec::new(),
+            untried: VecDeque::new(),
             due: BTreeSet::new(),
             in_flight: 0,
+            in_flight_max: in_flight_max.clamp(1, IN_FLIGHT_MAX),
             clients: BTreeMap::new(),
         };
         let mut seen = BTreeSet::new();
         for contact in contacts {
             for server in &contact.servers {
-                for name in std::iter::once(&server.name).chain(host_names) {
-                    if seen.insert((contact.client_id(), server.address, name.clone())) {
-                        plan.add(now_ms, contact, server.address, server.transport, name);
-                    }
+                // One that came over both transports is told once.
+                if seen.insert((contact.client_id(), server.address)) {
+                    plan.add(contact, server, host_names);
                 }
             }
         }
         plan
     }
 
-    fn add(
-        &mut self,
-        now_ms: u64,
-        contact: &Contact,
-        local: IpAddr,
-        transport: Transport,
-        name: &[u8],
-    ) {
+    fn add(&mut self, contact: &Contact, server: &Server, host_names: &[Vec<u8>]) {
         let client_id = contact.client_id();
+        let mut names: Vec<Vec<u8>> = Vec::new();
+        for name in std::iter::once(&server.name).chain(host_names) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
         self.clients.entry(client_id.clone()).or_default().open += 1;
-        self.due.insert((now_ms, self.notices.len()));
+        self.untried.push_back(self.notices.len());
         self.notices.push(Notice {
             client_id,
             client: contact.client,
-            local,
-            transport,
-            name: name.to_vec(),
+            local: server.address,
+            transport: server.transport,
+            names,
             attempt: 0,
             state: State::Due,
         });
@@ -180,11 +197,9 @@ impl NotifyPlan {
             Event::Failed(id) => self.failed(now_ms, id, actions),
             Event::Tick => {}
         }
-        while let Some((due_ms, index)) = self.due.first().copied() {
-            if due_ms > now_ms || self.in_flight >= IN_FLIGHT_MAX {
-                break;
-            }
-            self.due.pop_first();
+        while self.in_flight < self.in_flight_max
+            && let Some(index) = self.next(now_ms)
+        {
             if let Some(notice) = self.notices.get_mut(index) {
                 self.in_flight += 1;
                 actions.push(notice.call(now_ms, NoticeId(index), self.state));
@@ -192,18 +207,27 @@ impl NotifyPlan {
         }
     }
 
+    fn next(&mut self, now_ms: u64) -> Option<usize> {
+        if let Some(index) = self.untried.pop_front() {
+            return Some(index);
+        }
+        self.due.first().filter(|(due_ms, _)| *due_ms <= now_ms)?;
+        self.due.pop_first().map(|(_, index)| index)
+    }
+
     /// When to call [`NotifyPlan::step`] at the latest; `None` where only an event can bring more
     /// to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
+        // What was never tried waits for nothing but room.
         let (due_ms, _) = self.due.first()?;
-        (self.in_flight < IN_FLIGHT_MAX).then_some(*due_ms)
+        (self.in_flight < self.in_flight_max).then_some(*due_ms)
     }
 
     /// Whether every client was told or given up.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.due.is_empty() && self.in_flight == 0
+        self.untried.is_empty() && self.due.is_empty() && self.in_flight == 0
     }
 
     /// The clients not yet settled.
@@ -249,15 +273,18 @@ impl Notice {
     fn call(&mut self, now_ms: u64, id: NoticeId, state: i32) -> Action {
         self.state = State::InFlight { started_ms: now_ms };
         self.attempt = self.attempt.saturating_add(1);
-        let mut writer = Writer::new();
-        writer.put(&StateChange { mon_name: &self.name, state });
+        let arguments = |name: &Vec<u8>| {
+            let mut writer = Writer::new();
+            writer.put(&StateChange { mon_name: name, state });
+            writer.into_bytes()
+        };
         Action::Call {
             id,
             client: self.client,
             local: self.local,
             transport: self.transport_now(),
-            arguments: writer.into_bytes(),
-            timeout_ms: TIMEOUT_MS,
+            arguments: self.names.iter().map(arguments).collect(),
+            timeout_ms: TIMEOUT_MS_MAX.min(TIMEOUT_MS_MIN.saturating_mul(self.attempt.into())),
         }
     }
 

@@ -22,6 +22,14 @@ pub mod procedure {
     pub const NULL: u32 = 0;
     /// SM_STAT: would you monitor this host, and what is your state?
     pub const STAT: u32 = 1;
+    /// SM_MON: call me when this host restarts.
+    pub const MON: u32 = 2;
+    /// SM_UNMON: call me no more for this host.
+    pub const UNMON: u32 = 3;
+    /// SM_UNMON_ALL: call me no more for any host.
+    pub const UNMON_ALL: u32 = 4;
+    /// SM_SIMU_CRASH: act as if this host had restarted.
+    pub const SIMU_CRASH: u32 = 5;
     /// SM_NOTIFY: the caller has restarted.
     pub const NOTIFY: u32 = 6;
 }
@@ -140,23 +148,32 @@ impl std::fmt::Display for Ignored {
     }
 }
 
-/// Which of `clients` an SM_NOTIFY speaks of that came from `source`.
+/// Which of `clients` an SM_NOTIFY speaks of that came from `source` under the name `mon_name`.
+/// `None` is a restart of which only the address is known: a status monitor of this host heard of
+/// it, and tells no more.
 ///
 /// The address decides, because a name can be forged and is often not the caller name: a status
 /// monitor may add its domain, or announce an address. The name only picks among several clients
-/// at one address. More than one is answered where they are one host under two spellings.
+/// at one address. More than one is answered where they are one host under two spellings, and all
+/// of them where the name is that address itself: hosts behind a gateway do not know it, so it is
+/// the host there that speaks. Any other name is nobody's, and then nothing is released: a lock
+/// that stays too long can be cleared by an administrator, one taken from a client that lives
+/// corrupts its data.
 pub fn restarted<'a>(
     source: IpAddr,
-    change: &StateChange<'_>,
+    mon_name: Option<&[u8]>,
     clients: impl IntoIterator<Item = &'a Contact>,
 ) -> Result<Vec<&'a Contact>, Ignored> {
     let source = source.to_canonical();
+    let text = mon_name.and_then(|name| std::str::from_utf8(name).ok());
+    let address: Option<IpAddr> = text.and_then(|text| text.parse().ok());
     let there: Vec<_> = clients.into_iter().filter(|c| c.client == source).collect();
     match there.as_slice() {
         [] => Err(Ignored::UnknownAddress),
         [_] => Ok(there),
+        _ if address.is_some_and(|address| address.to_canonical() == source) => Ok(there),
         _ => {
-            let named = |c: &&Contact| same_host(&c.caller_name, change.mon_name);
+            let named = |c: &&Contact| mon_name.is_some_and(|name| same_host(&c.caller_name, name));
             let named: Vec<_> = there.into_iter().filter(named).collect();
             if named.is_empty() { Err(Ignored::UnknownName) } else { Ok(named) }
         }
@@ -165,7 +182,7 @@ pub fn restarted<'a>(
 
 /// Whether two names may be one host's: equal, or equal up to the first dot where one of them has
 /// no domain. Case does not matter.
-fn same_host(a: &[u8], b: &[u8]) -> bool {
+pub(crate) fn same_host(a: &[u8], b: &[u8]) -> bool {
     let label = |name: &[u8]| name.split(|byte| *byte == b'.').next().map(<[u8]>::len);
     let bare = label(a) == Some(a.len()) || label(b) == Some(b.len());
     let first = |name: &'_ [u8]| name[..label(name).unwrap_or(0)].to_ascii_lowercase();
@@ -183,9 +200,8 @@ mod tests {
     }
 
     fn names(source: &str, mon_name: &str, clients: &[Contact]) -> Result<Vec<Vec<u8>>, Ignored> {
-        let change = StateChange { mon_name: mon_name.as_bytes(), state: 3 };
         let source = source.parse().expect("an address");
-        let found = restarted(source, &change, clients)?;
+        let found = restarted(source, Some(mon_name.as_bytes()), clients)?;
         Ok(found.into_iter().map(|c| c.caller_name.clone()).collect())
     }
 
@@ -229,6 +245,12 @@ mod tests {
         let clients = [contact("guest1", "10.0.0.2"), contact("guest2", "10.0.0.2")];
         assert_eq!(names("10.0.0.2", "GUEST2.lab", &clients), Ok(vec![b"guest2".to_vec()]));
         assert_eq!(names("10.0.0.2", "guest3", &clients), Err(Ignored::UnknownName));
+        assert_eq!(names("10.0.0.2", "10.9.9.9", &clients), Err(Ignored::UnknownName));
+        let all: Vec<_> = clients.iter().map(|c| c.caller_name.clone()).collect();
+        assert_eq!(names("10.0.0.2", "10.0.0.2", &clients), Ok(all));
+        let source = [10, 0, 0, 2].into();
+        assert_eq!(restarted(source, None, &clients), Err(Ignored::UnknownName));
+        assert_eq!(restarted(source, None, &clients[..1]), Ok(vec![&clients[0]]));
         let two = [contact("a.x", "10.0.0.2"), contact("a.y", "10.0.0.2")];
         assert_eq!(names("10.0.0.2", "a.y", &two), Ok(vec![b"a.y".to_vec()]));
     }

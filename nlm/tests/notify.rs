@@ -3,7 +3,9 @@
 #![allow(missing_docs)]
 
 use cleat_nlm::contact::Contact;
-use cleat_nlm::notify::{Action, Event, GIVE_UP_MS, IN_FLIGHT_MAX, NoticeId, NotifyPlan};
+use cleat_nlm::notify::{
+    Action, Event, GIVE_UP_MS, IN_FLIGHT_MAX, NoticeId, NotifyPlan, TIMEOUT_MS_MIN,
+};
 use cleat_nlm::nsm::StateChange;
 use cleat_nlm::owner::{Origin, Transport};
 use cleat_rpc::Reader;
@@ -23,9 +25,13 @@ fn step(plan: &mut NotifyPlan, now_ms: u64, event: Event) -> Vec<Action> {
 fn calls(actions: &[Action]) -> Vec<(NoticeId, String, Transport)> {
     let call = |action: &Action| match action {
         Action::Call { id, client, local, transport, arguments, .. } => {
-            let change: StateChange<'_> = Reader::new(arguments).get().expect("arguments");
-            let name = String::from_utf8_lossy(change.mon_name);
-            let text = format!("{client} from {local} as {name} state {}", change.state);
+            let (mut names, mut states) = (Vec::new(), Vec::new());
+            for arguments in arguments {
+                let change: StateChange<'_> = Reader::new(arguments).get().expect("arguments");
+                names.push(String::from_utf8_lossy(change.mon_name).into_owned());
+                states.push(change.state);
+            }
+            let text = format!("{client} from {local} as {} state {states:?}", names.join(","));
             Some((*id, text, *transport))
         }
         Action::Settled { .. } => None,
@@ -38,17 +44,14 @@ fn every_client_is_told_from_each_address_it_used_by_each_name_of_ours() {
     let mut first = Contact::new(&origin("guest1", 2, 1));
     first.merge(&origin("guest1", 2, 2));
     let second = Contact::new(&origin("guest2", 3, 1));
-    let mut plan = NotifyPlan::new(0, 5, [&first, &second], &[b"nas".to_vec()]);
+    let mut plan = NotifyPlan::new(0, 5, [&first, &second], &[b"nas".to_vec()], IN_FLIGHT_MAX);
     let texts: Vec<_> = calls(&step(&mut plan, 0, Event::Tick)).into_iter().map(|c| c.1).collect();
     assert_eq!(
         texts,
         [
-            "10.0.0.2 from 10.0.1.1 as 10.0.1.1 state 5",
-            "10.0.0.2 from 10.0.1.1 as nas state 5",
-            "10.0.0.2 from 10.0.1.2 as 10.0.1.2 state 5",
-            "10.0.0.2 from 10.0.1.2 as nas state 5",
-            "10.0.0.3 from 10.0.1.1 as 10.0.1.1 state 5",
-            "10.0.0.3 from 10.0.1.1 as nas state 5",
+            "10.0.0.2 from 10.0.1.1 as 10.0.1.1,nas state [5, 5]",
+            "10.0.0.2 from 10.0.1.2 as 10.0.1.2,nas state [5, 5]",
+            "10.0.0.3 from 10.0.1.1 as 10.0.1.1,nas state [5, 5]",
         ]
     );
 }
@@ -56,7 +59,7 @@ fn every_client_is_told_from_each_address_it_used_by_each_name_of_ours() {
 #[test]
 fn an_answered_client_is_settled_and_called_no_more() {
     let contact = Contact::new(&origin("guest1", 2, 1));
-    let mut plan = NotifyPlan::new(0, 1, [&contact], &[]);
+    let mut plan = NotifyPlan::new(0, 1, [&contact], &[], IN_FLIGHT_MAX);
     let (id, ..) = calls(&step(&mut plan, 0, Event::Tick))[0];
     let settled = Action::Settled { client_id: "nlm:guest1@10.0.0.2".into(), answered: true };
     assert_eq!(step(&mut plan, 5, Event::Answered(id)), [settled]);
@@ -68,7 +71,7 @@ fn an_answered_client_is_settled_and_called_no_more() {
 #[test]
 fn a_silent_client_is_tried_for_15_minutes_over_both_transports() {
     let contact = Contact::new(&origin("guest1", 2, 1));
-    let mut plan = NotifyPlan::new(0, 1, [&contact], &[]);
+    let mut plan = NotifyPlan::new(0, 1, [&contact], &[], IN_FLIGHT_MAX);
     let mut actions = step(&mut plan, 0, Event::Tick);
     let (mut starts, mut transports, mut now_ms) = (Vec::new(), Vec::new(), 0);
     while let [(id, _, transport)] = calls(&actions)[..] {
@@ -94,7 +97,7 @@ fn a_silent_client_is_tried_for_15_minutes_over_both_transports() {
 fn a_client_is_settled_when_the_last_of_its_calls_has_ended() {
     let mut contact = Contact::new(&origin("guest1", 2, 1));
     contact.merge(&origin("guest1", 2, 2));
-    let mut plan = NotifyPlan::new(0, 1, [&contact], &[]);
+    let mut plan = NotifyPlan::new(0, 1, [&contact], &[], IN_FLIGHT_MAX);
     let ids: Vec<_> = calls(&step(&mut plan, 0, Event::Tick)).into_iter().map(|c| c.0).collect();
     assert_eq!(step(&mut plan, 1, Event::Answered(ids[0])), []);
     assert_eq!(plan.clients_left(), 1);
@@ -106,8 +109,61 @@ fn a_client_is_settled_when_the_last_of_its_calls_has_ended() {
 fn only_so_many_calls_are_under_way() {
     let named = |n: usize| origin(&format!("guest{n}"), 2, 1);
     let contacts: Vec<_> = (0..=IN_FLIGHT_MAX).map(|n| Contact::new(&named(n))).collect();
-    let mut plan = NotifyPlan::new(0, 1, &contacts, &[]);
+    let mut plan = NotifyPlan::new(0, 1, &contacts, &[], usize::MAX);
     let started = calls(&step(&mut plan, 0, Event::Tick));
     assert_eq!((started.len(), plan.next_deadline()), (IN_FLIGHT_MAX, None));
     assert_eq!(calls(&step(&mut plan, 1, Event::Failed(started[0].0))).len(), 1);
+}
+
+/// Plays a plan to its end in simulated time against clients that are gone, but for one that
+/// answers within 5 ms. When that one was told, and how long an attempt was given at most by then.
+fn told_after_ms(dead: usize, living_is_first: bool, first_is_lost: bool) -> u64 {
+    let gone = |n: usize| {
+        let [_, _, high, low] = u32::try_from(n).expect("small").to_be_bytes();
+        let client = [10, 1, high, low].into();
+        Contact::new(&Origin::new(b"gone", client, [10, 0, 1, 1].into(), Transport::Tcp))
+    };
+    let living = Contact::new(&origin("living", 2, 1));
+    let mut contacts: Vec<_> = (0..dead).map(gone).collect();
+    contacts.insert(if living_is_first { 0 } else { dead }, living.clone());
+    let mut plan = NotifyPlan::new(0, 1, &contacts, &[], IN_FLIGHT_MAX);
+    let mut ends: std::collections::BTreeSet<(u64, NoticeId, bool)> =
+        std::collections::BTreeSet::new();
+    let (mut now_ms, mut event, mut lost) = (0, Event::Tick, first_is_lost);
+    loop {
+        for action in step(&mut plan, now_ms, event) {
+            match action {
+                Action::Call { id, client, timeout_ms, .. } => {
+                    let answers = client == living.client && !std::mem::take(&mut lost);
+                    let takes_ms = if answers { 5 } else { timeout_ms };
+                    ends.insert((now_ms + takes_ms, id, answers));
+                }
+                Action::Settled { answered: true, .. } => return now_ms,
+                Action::Settled { .. } => {}
+            }
+        }
+        assert!(ends.len() <= IN_FLIGHT_MAX);
+        let end = ends.first().copied();
+        let tick_ms = plan.next_deadline().unwrap_or(u64::MAX);
+        match end {
+            Some(end) if end.0 <= tick_ms.max(now_ms) => {
+                ends.pop_first();
+                now_ms = end.0;
+                event = if end.2 { Event::Answered(end.1) } else { Event::Failed(end.1) };
+            }
+            _ => (now_ms, event) = (tick_ms.max(now_ms), Event::Tick),
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_dead_clients_do_not_hold_up_the_one_that_lives() {
+    let rounds = 10_000 / u64::try_from(IN_FLIGHT_MAX).expect("small") + 1;
+    assert_eq!(told_after_ms(10_000, true, false), 5);
+    let last_in_line_ms = told_after_ms(10_000, false, false);
+    assert!(last_in_line_ms <= rounds * TIMEOUT_MS_MIN, "{last_in_line_ms}");
+    // A notice that was lost comes again once everybody was tried, and before the dead are tried
+    // a third time.
+    let lost_ms = told_after_ms(10_000, true, true);
+    assert!(lost_ms <= rounds * 2 * TIMEOUT_MS_MIN, "{lost_ms}");
 }

@@ -1,12 +1,13 @@
 //! The clients that were seen and how to reach them, by address: what the core keeps unread.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cleat_lock::{ClientRecord, Record, RecordKey, RecordOp};
-use cleat_nlm::nsm::{self, Ignored, StateChange};
+use cleat_nlm::nsm::{self, Ignored};
 use cleat_nlm::{Contact, Origin};
+use tokio::sync::Notify;
 use tracing::warn;
 
 /// The most names that one address may call itself, a gateway's say; a LOCK under one more is
@@ -18,6 +19,7 @@ pub const CALLER_NAMES_MAX: usize = 1024;
 #[derive(Debug, Default)]
 pub struct Contacts {
     by_address: Mutex<HashMap<IpAddr, Vec<Known>>>,
+    changed: Notify,
 }
 
 #[derive(Debug)]
@@ -75,6 +77,7 @@ impl Contacts {
                     }
                     all.retain(|_, there| !there.is_empty());
                 });
+                self.changed.notify_one();
             }
             RecordOp::Put(_) | RecordOp::Delete(_) => {}
         }
@@ -88,8 +91,9 @@ impl Contacts {
                 return;
             }
         };
-        self.with(|all| {
+        let new = self.with(|all| {
             let there = all.entry(contact.client).or_default();
+            let new = !there.iter().any(|known| known.on_record);
             match there.iter_mut().find(|known| known.contact.caller_name == contact.caller_name) {
                 // A LOCK under way may have brought an address that this record is too old for.
                 Some(known) => {
@@ -102,7 +106,11 @@ impl Contacts {
                     there.push(Known { contact, incarnation, on_record: true, locking: 0 });
                 }
             }
+            new
         });
+        if new {
+            self.changed.notify_one();
+        }
     }
 
     /// Begins a LOCK or SHARE from `origin`, or refuses it where so many names are known at its address
@@ -142,16 +150,16 @@ impl Contacts {
         });
     }
 
-    /// The clients that an SM_NOTIFY from `source` speaks of.
+    /// The clients that an SM_NOTIFY from `source` under the name `mon_name` speaks of.
     pub fn restarted(
         &self,
         source: IpAddr,
-        change: &StateChange<'_>,
+        mon_name: Option<&[u8]>,
     ) -> Result<Vec<String>, Ignored> {
         self.with(|all| {
             let there = all.get(&source.to_canonical()).map(Vec::as_slice).unwrap_or_default();
             let there = there.iter().map(|known| &known.contact);
-            let restarted = nsm::restarted(source, change, there)?;
+            let restarted = nsm::restarted(source, mon_name, there)?;
             Ok(restarted.into_iter().map(Contact::client_id).collect())
         })
     }
@@ -163,6 +171,21 @@ impl Contacts {
         self.with(|all| {
             all.values().flatten().filter(on_record).map(|known| known.contact.clone()).collect()
         })
+    }
+
+    /// The addresses of every client on record.
+    #[must_use]
+    pub fn addresses(&self) -> HashSet<IpAddr> {
+        let on_record = |there: &[Known]| there.iter().any(|known| known.on_record);
+        self.with(|all| {
+            all.iter().filter(|(_, there)| on_record(there)).map(|(ip, _)| *ip).collect()
+        })
+    }
+
+    /// Returns when a client has come on record, or off it, since the last time. For one caller at
+    /// a time.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// The map is whole between any two uses, so a panic elsewhere leaves it usable.

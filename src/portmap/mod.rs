@@ -10,8 +10,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cleat_rpc::portmap::PORT;
-use tokio::sync::oneshot;
+use cleat_nlm::monitor::CALLBACK_VERSION;
+use cleat_rpc::portmap::{PORT, Protocol};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -21,7 +22,7 @@ use crate::rpc_server::{Listener, Sockets};
 use client::Link;
 pub use client::RpcbindError;
 pub use server::PortMapper;
-use services::{Entry, SERVICES, representatives};
+use services::{Entry, NLM, NSM, SERVICES, representatives};
 pub use system::Conflict;
 use system::Outcome;
 
@@ -57,6 +58,36 @@ pub enum RegisterError {
 /// How clients find our port, for as long as the server runs.
 pub struct Registration {
     way: Way,
+    foreign_statd: watch::Receiver<bool>,
+}
+
+/// What is registered beside the services: where a rpc.statd of this host calls back, if it has
+/// NSM's program in our place; and who wants to know whether it has.
+struct Beside {
+    callback: Option<SocketAddr>,
+    foreign_statd: watch::Sender<bool>,
+}
+
+impl Beside {
+    /// Sees to it that the address is registered where a living service of this host has NSM's
+    /// program, and only there.
+    async fn look(&self, link: &Link, outcome: &mut Outcome) -> Result<(), RpcbindError> {
+        let foreign = outcome.conflicts.iter().any(|each| each.program == NSM && each.alive);
+        if let Some(address) = self.callback {
+            let (program, version) = (NLM, CALLBACK_VERSION);
+            let entry = Entry { program, version, protocol: Protocol::Udp, address };
+            if foreign {
+                let callback = system::ensure(link, &[entry]).await?;
+                outcome.held.extend(callback.held);
+                outcome.conflicts.extend(callback.conflicts);
+            } else {
+                // It may be there from before, or from an instance that was killed.
+                system::remove(link, &[entry]).await?;
+            }
+        }
+        self.foreign_statd.send_replace(foreign);
+        Ok(())
+    }
 }
 
 enum Way {
@@ -69,8 +100,14 @@ impl Registration {
     /// Registers our programs at the addresses the listener has bound, in the way asked for. To
     /// be called once these addresses are served. With `auto` it does what can be done and never
     /// fails: who is told the port needs no port mapper.
-    pub async fn start(mode: Rpcbind, listen: &[SocketAddr]) -> Result<Self, RegisterError> {
-        Self::start_checked_every(CHECK, mode, listen).await
+    ///
+    /// Where a rpc.statd of this host has NSM's program, `callback` is registered for it to call.
+    pub async fn start(
+        mode: Rpcbind,
+        listen: &[SocketAddr],
+        callback: Option<SocketAddr>,
+    ) -> Result<Self, RegisterError> {
+        Self::start_checked_every(CHECK, mode, listen, callback).await
     }
 
     /// The same, making sure of the registrations every so often.
@@ -78,12 +115,15 @@ impl Registration {
         every: Duration,
         mode: Rpcbind,
         listen: &[SocketAddr],
+        callback: Option<SocketAddr>,
     ) -> Result<Self, RegisterError> {
+        let (send, foreign_statd) = watch::channel(false);
+        let beside = Beside { callback, foreign_statd: send };
         let way = match mode {
             Rpcbind::Off => Way::Off,
-            Rpcbind::System => Self::system(listen, every).await?,
+            Rpcbind::System => Self::system(listen, every, beside).await?,
             Rpcbind::Embedded => Self::embedded(listen)?,
-            Rpcbind::Auto => Self::auto(listen, every).await,
+            Rpcbind::Auto => Self::auto(listen, every, beside).await,
         };
         if matches!(way, Way::Off) {
             let port = listen.first().map_or(0, SocketAddr::port);
@@ -92,11 +132,17 @@ impl Registration {
                  port={port},mountport={port},nolock, and Linux cannot lock through the server"
             );
         }
-        Ok(Self { way })
+        Ok(Self { way, foreign_statd })
     }
 
-    async fn auto(listen: &[SocketAddr], every: Duration) -> Way {
-        let way = match Self::system(listen, every).await {
+    /// Whether a living service of this host, its rpc.statd, has NSM's program. It may change.
+    #[must_use]
+    pub fn foreign_statd(&self) -> watch::Receiver<bool> {
+        self.foreign_statd.clone()
+    }
+
+    async fn auto(listen: &[SocketAddr], every: Duration, beside: Beside) -> Way {
+        let way = match Self::system(listen, every, beside).await {
             Err(RegisterError::NoRpcbind) => Self::embedded(listen),
             other => other,
         };
@@ -106,12 +152,17 @@ impl Registration {
         })
     }
 
-    async fn system(listen: &[SocketAddr], every: Duration) -> Result<Way, RegisterError> {
+    async fn system(
+        listen: &[SocketAddr],
+        every: Duration,
+        beside: Beside,
+    ) -> Result<Way, RegisterError> {
         let entries = services::entries(&SERVICES, &representatives(listen));
-        let (link, outcome) = register(&entries).await?;
+        let (link, mut outcome) = register(&entries).await?;
+        beside.look(&link, &mut outcome).await?;
         info!(%link, registrations = outcome.held.len(), "registered with rpcbind");
         let (stop, stopped) = oneshot::channel();
-        let keeper = tokio::spawn(keep(link, entries, outcome, every, stopped));
+        let keeper = tokio::spawn(keep(link, entries, outcome, beside, every, stopped));
         Ok(Way::System { stop, keeper })
     }
 
@@ -198,16 +249,27 @@ fn report(outcome: &Outcome, known: &[Conflict]) {
     }
 }
 
+async fn ensure_all(
+    link: &Link,
+    entries: &[Entry],
+    beside: &Beside,
+) -> Result<Outcome, RpcbindError> {
+    let mut outcome = system::ensure(link, entries).await?;
+    beside.look(link, &mut outcome).await?;
+    Ok(outcome)
+}
+
 /// Looks after the registrations until it is told to remove them.
 async fn keep(
     link: Link,
     entries: Vec<Entry>,
     mut outcome: Outcome,
+    beside: Beside,
     every: Duration,
     mut stopped: oneshot::Receiver<()>,
 ) {
     while tokio::time::timeout(every, &mut stopped).await.is_err() {
-        match system::ensure(&link, &entries).await {
+        match ensure_all(&link, &entries, &beside).await {
             Ok(now) => {
                 report(&now, &outcome.conflicts);
                 if now.added > 0 {

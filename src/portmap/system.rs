@@ -49,9 +49,8 @@ impl std::fmt::Display for Conflict {
             ),
             NSM => write!(
                 f,
-                "is served by another service at {address}, probably rpc.statd: Cleat will not \
-                 hear when a client restarts, and keeps its locks; stop it with `systemctl stop \
-                 rpc-statd` if nothing here needs it"
+                "is served by another service at {address}, probably rpc.statd: Cleat has it monitor \
+                 clients, and hears from it when one restarts"
             ),
             _ => write!(
                 f,

@@ -1,10 +1,13 @@
 //! Who this server is to its clients: its NSM state, the key of its handles, the boot it ran in.
 
 use cleat_lock::Epoch;
+use cleat_nlm::nsm::next_state;
 
 use super::{Store, StoreError};
 
 const NSM_STATE_KEY: &[u8] = b"nsm-state";
+const HOST_STATE_KEY: &[u8] = b"nsm-host-state";
+const MONITOR_KEY_KEY: &[u8] = b"nsm-monitor-key";
 const BOOT_ID_KEY: &[u8] = b"boot-id";
 const DURABILITY_KEY: &[u8] = b"durability";
 /// The number of the latest epoch, and whether its records were advice and still are.
@@ -22,6 +25,11 @@ const PROCESS: &[u8] = b"process";
 pub struct Identity {
     /// The NSM state of this instance: odd, and another one at each start (XNFS ch. 14).
     pub nsm_state: i32,
+    /// The NSM state of this host: odd, and another one after each boot of the machine. The lock
+    /// managers here that have us monitor hosts live as long as the machine, not as long as we.
+    pub host_state: i32,
+    /// By this we know a call of this host's own status monitor, where it has one beside us.
+    pub monitor_key: [u8; 16],
     /// The key by which handles are known as ours. Clients keep handles across our restarts.
     pub handle_key: [u8; 16],
     /// The number of this instance, and whether the lock records are all that was acknowledged: the
@@ -35,26 +43,53 @@ impl Store {
     /// What is returned is on the disk.
     pub fn new_instance(&self, power: bool) -> Result<Identity, StoreError> {
         let before = self.get(NSM_STATE_KEY)?.map(|bytes| self.number(bytes)).transpose()?;
-        let nsm_state = cleat_nlm::nsm::next_state(before);
-        let handle_key = match self.get(HANDLE_KEY_KEY)? {
-            Some(bytes) => {
-                bytes.try_into().map_err(|_| self.damaged("the handle key".to_owned()))?
-            }
-            None => *uuid::Uuid::new_v4().as_bytes(),
-        };
+        let nsm_state = next_state(before);
+        let handle_key = self.secret(HANDLE_KEY_KEY, "the handle key")?;
+        let monitor_key = self.secret(MONITOR_KEY_KEY, "the monitor key")?;
         let boot_id = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let same_boot = !boot_id.is_empty() && self.get(BOOT_ID_KEY)?.as_ref() == Some(&boot_id);
+        let last_boot_id = self.get(BOOT_ID_KEY)?;
+        let same_boot = !boot_id.is_empty() && last_boot_id.as_ref() == Some(&boot_id);
+        // Not to know is no reason to tell servers that this host lost its locks there.
+        let rebooted = !boot_id.is_empty() && last_boot_id.is_some_and(|last| last != boot_id);
+        if rebooted {
+            // Before the boot is noted: a death in between does it again.
+            self.owe_monitored()?;
+        }
+        let host_state = match self.get(HOST_STATE_KEY)? {
+            Some(bytes) if !rebooted => self.number(bytes)?,
+            before => next_state(before.map(|bytes| self.number(bytes)).transpose()?),
+        };
         let was_power = self.get(DURABILITY_KEY)?.as_deref() == Some(POWER);
         let epoch = self.step_epoch(
             same_boot || was_power,
             &[
                 (NSM_STATE_KEY, &nsm_state.to_be_bytes()),
+                (HOST_STATE_KEY, &host_state.to_be_bytes()),
                 (HANDLE_KEY_KEY, &handle_key),
+                (MONITOR_KEY_KEY, &monitor_key),
                 (BOOT_ID_KEY, &boot_id),
                 (DURABILITY_KEY, if power { POWER } else { PROCESS }),
             ],
         )?;
-        Ok(Identity { nsm_state, handle_key, epoch })
+        Ok(Identity { nsm_state, host_state, monitor_key, handle_key, epoch })
+    }
+
+    /// Steps to the next state of this host, as if it had booted, and has every monitored host
+    /// owed word of that. It is on the disk when this returns.
+    pub fn crash_host(&self) -> Result<i32, StoreError> {
+        let before = self.get(HOST_STATE_KEY)?.map(|bytes| self.number(bytes)).transpose()?;
+        let host_state = next_state(before);
+        self.put_synced(&[(HOST_STATE_KEY, &host_state.to_be_bytes())])?;
+        self.owe_monitored()?;
+        Ok(host_state)
+    }
+
+    /// A secret on record, or a new one.
+    fn secret(&self, key: &[u8], what: &str) -> Result<[u8; 16], StoreError> {
+        match self.get(key)? {
+            Some(bytes) => bytes.try_into().map_err(|_| self.damaged(what.to_owned())),
+            None => Ok(*uuid::Uuid::new_v4().as_bytes()),
+        }
     }
 
     /// Brings the next epoch to the disk, in one batch with `more`.

@@ -4,6 +4,7 @@
 
 mod directory;
 mod identity;
+mod monitors;
 
 use std::io;
 use std::path::{Path, PathBuf};

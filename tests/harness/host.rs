@@ -6,12 +6,14 @@
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cleat_nlm::monitor::Status;
 use cleat_nlm::nsm::StateChange;
 use cleat_nlm::wire::{PROGRAM, Res, Stat, TestArgs, TestReply, TestRes};
 use cleat_nlm::{Message, Operation, Procedure, Version};
@@ -36,6 +38,20 @@ pub fn own_network() -> bool {
     let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip");
     assert!(up.success(), "loopback is up");
     true
+}
+
+/// Gives this thread, and every process and thread that it starts, mounts of its own, and a file
+/// by which the machine's boot is known there: whoever writes another into it has booted.
+pub fn own_boot(file: &Path) {
+    // SAFETY: nothing here relies on descriptors or directories that the flag would part.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.expect("mounts");
+    std::fs::write(file, "first").expect("a file");
+    let file = file.to_str().expect("text");
+    for words in
+        [&["--make-rprivate", "/"][..], &["--bind", file, "/proc/sys/kernel/random/boot_id"]]
+    {
+        assert!(Command::new("mount").args(words).status().expect("mount").success(), "{words:?}");
+    }
 }
 
 /// What a callback said, and how it came.
@@ -76,6 +92,18 @@ pub struct Notified {
     pub state: i32,
 }
 
+/// What this host's status monitor tells its lock manager of another host, as it has Linux's do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    pub from_reserved_port: bool,
+    pub name: String,
+    pub state: i32,
+    pub private: [u8; 16],
+}
+
+/// The procedure of NLM's program, version 3, that Linux's lock manager wants to be told by.
+pub const TELL: (u32, u32, u32) = (NLM.0, 3, 16);
+
 /// How the lock manager answers a GRANTED call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Say {
@@ -92,6 +120,7 @@ pub struct Host {
     granted: Receiver<Granted>,
     resulted: Receiver<Resulted>,
     notified: Receiver<Notified>,
+    told: Receiver<Told>,
     shared: Arc<Shared>,
 }
 
@@ -108,14 +137,22 @@ struct Shared {
     notified: Mutex<Sender<Notified>>,
     /// Whether it takes calls and answers none, as a host that is frozen.
     silent: AtomicBool,
+    told: Mutex<Sender<Told>>,
 }
 
 impl Host {
     /// A host at an address of loopback that takes every lock it is granted.
     pub fn new(ip: IpAddr) -> Self {
+        Self::at(SocketAddr::new(ip, 0))
+    }
+
+    /// The same at an address with its interface; the port does not matter.
+    pub fn at(mut address: SocketAddr) -> Self {
+        address.set_port(0);
         let (granted, heard_granted) = channel();
         let (resulted, heard_resulted) = channel();
         let (notified, heard_notified) = channel();
+        let (told, heard_told) = channel();
         let shared = Arc::new(Shared {
             port: Mutex::new(0),
             questions: AtomicU32::new(0),
@@ -125,11 +162,14 @@ impl Host {
             resulted: Mutex::new(resulted),
             notified: Mutex::new(notified),
             silent: AtomicBool::new(false),
+            told: Mutex::new(told),
         });
-        *shared.port.lock().expect("a port") = serve(&shared, SocketAddr::new(ip, 0));
-        serve(&shared, SocketAddr::new(ip, portmap::PORT));
-        let (granted, resulted, notified) = (heard_granted, heard_resulted, heard_notified);
-        Self { ip, granted, resulted, notified, shared }
+        *shared.port.lock().expect("a port") = serve(&shared, address);
+        address.set_port(portmap::PORT);
+        serve(&shared, address);
+        let (granted, resulted) = (heard_granted, heard_resulted);
+        let (notified, told) = (heard_notified, heard_told);
+        Self { ip: address.ip(), granted, resulted, notified, told, shared }
     }
 
     /// How the next GRANTED calls are answered; those after them are taken.
@@ -175,6 +215,11 @@ impl Host {
     /// Makes sure that no GRANTED call comes.
     pub fn not_granted(&self, patience: Duration) {
         assert_eq!(self.granted.recv_timeout(patience), Err(RecvTimeoutError::Timeout));
+    }
+
+    /// What the status monitor tells next, if it does within `patience`.
+    pub fn told(&self, patience: Duration) -> Option<Told> {
+        self.told.recv_timeout(patience).ok()
     }
 
     /// The SM_NOTIFYs that come until `patience` is over or there are `count`; in order.
@@ -267,6 +312,14 @@ impl Shared {
                 let name = String::from_utf8(change.mon_name.to_vec()).expect("text");
                 let notified = Notified { from: peer.ip(), name, state: change.state };
                 self.notified.lock().expect("a sender").send(notified).ok()?;
+            }
+            called if called == TELL => {
+                let status: Status<'_> = arguments.get().expect("a status");
+                let name = String::from_utf8(status.mon_name.to_vec()).expect("text");
+                let Status { state, private, .. } = status;
+                let from_reserved_port = peer.port() < 1024;
+                let told = Told { from_reserved_port, name, state, private };
+                self.told.lock().expect("a sender").send(told).ok()?;
             }
             other => panic!("nobody calls {other:?}"),
         }

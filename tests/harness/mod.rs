@@ -81,11 +81,16 @@ impl Server {
 
     /// The same on given addresses; its clients go to the first of them.
     pub fn start_at(home: &Path, listen: &str, more: &[&str]) -> Self {
+        Self::start_as(home, listen, "off", more)
+    }
+
+    /// The same with a word for how clients find it.
+    pub fn start_as(home: &Path, listen: &str, rpcbind: &str, more: &[&str]) -> Self {
         static LOGS: AtomicU32 = AtomicU32::new(0);
         let number = LOGS.fetch_add(1, Ordering::Relaxed);
         let log = home.join(format!("server-{number}.log"));
         let mut child = Command::new(env!("CARGO_BIN_EXE_cleat"))
-            .args(["serve", "--listen", listen, "--rpcbind", "off"])
+            .args(["serve", "--listen", listen, "--rpcbind", rpcbind])
             .arg("--state-dir")
             .arg(home.join("state"))
             .args(more)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from .ganesha import Ganesha
 from .guest import Guest
-from .network import lay_bridge, registered_programs, wait_for_port
+from .network import lay_bridge, registered_programs, wait_for_port, wait_for_program
 from .report import CheckFailed, Report, expect
 from .servers import Cleat, Export
 
 RPCBIND_PROGRAM = "100000"
+STATD_PROGRAM = "100024"
 SERVERS = {"cleat": Cleat, "ganesha": Ganesha}
 
 
@@ -51,7 +52,7 @@ class Lab:
         return self.directory / "exports" / self.scenario / export
 
     @contextmanager
-    def serving(self, kind=None, system_rpcbind=True, **exports):
+    def serving(self, kind=None, system_rpcbind=True, system_statd=False, **exports):
         """Runs the server on new exports and a new state, and ends it cleanly.
 
         Each export is its options by its name.
@@ -62,21 +63,22 @@ class Lab:
             self.directory / "server" / self.scenario,
             [Export(self.path(name), options) for name, options in exports.items()],
         )
-        with self.rpcbind() if system_rpcbind else nullcontext():
+        rpcbind = self.rpcbind() if system_rpcbind else nullcontext()
+        with rpcbind, self.statd() if system_statd else nullcontext():
             self.server.start()
             try:
                 yield self.server
             finally:
-                self.end_server()
+                self.end_server({STATD_PROGRAM} if system_statd else set())
 
-    def end_server(self):
+    def end_server(self, others):
         for guest in self.guests:
             # Where a failed check left a guest hanging, it is booted anew after the scenario.
             with suppress(CheckFailed):
                 guest.run("umount -a -t nfs", timeout_s=10)
         with self.check("SIGTERM ends the server cleanly, and nothing stays registered"):
             expect("exit status", self.server.stop(), 0)
-            expect("programs registered", registered_programs() - {RPCBIND_PROGRAM}, set())
+            expect("programs registered", registered_programs() - {RPCBIND_PROGRAM}, others)
 
     @contextmanager
     def rpcbind(self):
@@ -86,6 +88,18 @@ class Lab:
         try:
             # A server that finds port 111 free would take it.
             wait_for_port(111)
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
+    @contextmanager
+    def statd(self):
+        """A system's status monitor, on the server's side."""
+        words = ["rpc.statd", "--foreground", "--no-notify"]
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+        try:
+            wait_for_program(STATD_PROGRAM)
             yield
         finally:
             process.terminate()

@@ -44,6 +44,14 @@ def registered_programs():
     return {line.split()[0] for line in listed.splitlines()[1:]}
 
 
+def wait_for_program(program):
+    for _ in range(PORT_TRIES):
+        if program in registered_programs():
+            return
+        time.sleep(0.02)
+    raise CheckFailed(f"nobody registered program {program}")
+
+
 def capture(file):
     """Records what crosses the bridge, apart from the lab's own commands, until the lab ends."""
     words = ["tcpdump", "-i", "lab", "-s", "512", "-U", "-w", file, "not", "port", str(AGENT_PORT)]

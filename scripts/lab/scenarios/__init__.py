@@ -2,6 +2,7 @@
 
 from . import (
     admin,
+    beside_statd,
     client_crash,
     data_crash,
     files,
@@ -24,9 +25,10 @@ SCENARIOS = {
     "client-crash": client_crash,
     "recovery": recovery,
     "admin": admin,
+    "beside-statd": beside_statd,
     "portmap": portmap,
     "unprivileged": unprivileged,
 }
 
 # What other servers do not claim to do.
-CLEAT_ONLY = {"quickstart", "admin", "portmap", "recovery", "unprivileged"}
+CLEAT_ONLY = {"quickstart", "admin", "beside-statd", "portmap", "recovery", "unprivileged"}

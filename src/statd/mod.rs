@@ -1,0 +1,206 @@
+//! NSM: hears which clients restarted, and tells clients that this server did (XNFS ch. 11).
+
+mod counters;
+mod local;
+mod monitors;
+mod notify;
+mod system;
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex};
+
+use cleat_lock::Input;
+use cleat_mount::ExportTable;
+use cleat_nlm::monitor::PRIVATE_BYTES;
+use cleat_nlm::nsm::{Ignored, Name, PROGRAM, StatRes, StateChange, VERSION, procedure};
+use cleat_rpc::{Fault, Reply, Writer};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::lockd::Lockd;
+use crate::rpc_server::{Answer, Call, Program};
+use crate::store::Identity;
+
+pub use counters::Counters;
+use counters::{Tally, count};
+pub use monitors::{MONITORED_MAX, Monitors};
+
+/// The NSM program. Cheap to clone.
+#[derive(Clone)]
+pub struct Statd {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    lockd: Lockd,
+    state: i32,
+    key: [u8; PRIVATE_BYTES],
+    exports: Arc<ExportTable>,
+    monitors: Arc<Monitors>,
+    /// The hosts of which a lock manager here is being told.
+    calling: Mutex<HashSet<monitors::Key>>,
+    /// Ends the telling of monitored hosts that is under way.
+    owing: Mutex<Option<CancellationToken>>,
+    tally: Tally,
+    stop: CancellationToken,
+}
+
+impl Statd {
+    /// Speaks for this instance, until `stop`.
+    #[must_use]
+    pub fn new(
+        lockd: Lockd,
+        identity: &Identity,
+        exports: Arc<ExportTable>,
+        monitors: Monitors,
+        stop: CancellationToken,
+    ) -> Self {
+        let inner = Inner {
+            lockd,
+            state: identity.nsm_state,
+            key: identity.monitor_key,
+            exports,
+            monitors: Arc::new(monitors),
+            calling: Mutex::default(),
+            owing: Mutex::default(),
+            tally: Tally::default(),
+            stop,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Serves the calls back of a rpc.statd of this host; where, unless there is no loopback.
+    #[must_use]
+    pub fn serve_callbacks(&self) -> Option<SocketAddr> {
+        system::serve_callbacks(self)
+            .inspect_err(|error| warn!(%error, "a rpc.statd of this host could not call back"))
+            .ok()
+    }
+
+    /// Once clients find us: tells hosts of the restart, takes up calls back that an earlier
+    /// instance did not finish, and has clients monitored by the rpc.statd of this host for as long
+    /// as it has our program (`theirs`).
+    pub fn start(&self, theirs: watch::Receiver<bool>) {
+        tokio::spawn(notify::notify_clients(self.clone()));
+        tokio::spawn(notify::notify_owed(self.clone()));
+        tokio::spawn(system::have_clients_monitored(self.clone(), theirs));
+        self.resume();
+    }
+
+    /// What was counted since the server started.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.inner.tally.read()
+    }
+
+    /// How many hosts are monitored for lock managers of this host.
+    #[must_use]
+    pub fn monitored(&self) -> usize {
+        self.inner.monitors.count()
+    }
+
+    /// SM_STAT: this server's state, and that it would monitor whoever is named (XNFS ch. 11).
+    fn stat(&self, call: &Call) -> Reply {
+        let _name: Name<'_> = call.arguments().get()?;
+        let mut results = Writer::new();
+        results.put(&StatRes { success: true, state: self.inner.state });
+        Ok(results)
+    }
+
+    /// SM_NOTIFY: a host restarted. What it held here is released and who waits for that is
+    /// served, and lock managers of this host that asked for it are told. The answer says nothing,
+    /// and comes once all of it is on record.
+    async fn notify(self, call: Call) -> Reply {
+        let change: StateChange<'_> = call.arguments().get()?;
+        let source = call.peer.ip();
+        let monitored = self.tell_local(source, &change).await?;
+        if !self.inner.exports.speaks_for_host(call.peer) {
+            count(&self.inner.tally.ignored_port);
+            warn!(peer = %call.peer, "SM_NOTIFY ignored: an export is \"secure\" to that host, and \
+                   the call came from a port above 1023");
+            return Ok(Writer::new());
+        }
+        self.restarted(source, Some(change.mon_name), change.state, monitored).await?;
+        Ok(Writer::new())
+    }
+
+    /// Releases what the clients at `source` held that are so named, or the one client there where
+    /// no name is known. `monitored`: the host is known at least to a lock manager of this host.
+    async fn restarted(
+        &self,
+        source: IpAddr,
+        mon_name: Option<&[u8]>,
+        state: i32,
+        monitored: bool,
+    ) -> Result<(), Fault> {
+        let clients = match self.inner.lockd.contacts().restarted(source, mon_name) {
+            Ok(clients) => clients,
+            Err(Ignored::UnknownAddress) if monitored => return Ok(()),
+            Err(why) => {
+                self.ignored(source, mon_name, why);
+                return Ok(());
+            }
+        };
+        for client_id in clients {
+            info!(%source, state, client = client_id, "a client restarted");
+            count(&self.inner.tally.clients_restarted);
+            let (token, _) = self.inner.lockd.ticket();
+            let (client_id, incarnation) = (client_id.into(), state.cast_unsigned());
+            let restarted = Input::ClientRestarted { token, client_id, incarnation };
+            self.inner.lockd.ask(restarted).await.ok_or(Fault::SystemError)?;
+        }
+        Ok(())
+    }
+
+    fn ignored(&self, source: IpAddr, mon_name: Option<&[u8]>, why: Ignored) {
+        let name = mon_name.unwrap_or_default().escape_ascii();
+        match why {
+            Ignored::UnknownAddress => {
+                count(&self.inner.tally.ignored_unknown_address);
+                info!(%source, %name, "SM_NOTIFY ignored: {why}");
+            }
+            Ignored::UnknownName => {
+                count(&self.inner.tally.ignored_unknown_name);
+                // What the client held stays, and nobody else will say so.
+                warn!(%source, %name, "SM_NOTIFY ignored: {why}");
+            }
+        }
+    }
+}
+
+impl Program for Statd {
+    fn number(&self) -> u32 {
+        PROGRAM
+    }
+
+    fn versions(&self) -> RangeInclusive<u32> {
+        VERSION..=VERSION
+    }
+
+    /// A second SM_SIMU_CRASH is a second crash.
+    fn runs_once(&self, _version: u32, procedure: u32) -> bool {
+        procedure == procedure::SIMU_CRASH
+    }
+
+    fn call(&self, call: Call) -> Answer {
+        let this = self.clone();
+        match call.header.procedure {
+            procedure::NULL => Answer::Now(Ok(Writer::new())),
+            procedure::STAT => Answer::Now(self.stat(&call)),
+            procedure::MON => Answer::later(this.mon(call)),
+            procedure::UNMON => Answer::later(this.unmon(call)),
+            procedure::UNMON_ALL => Answer::later(this.unmon_all(call)),
+            procedure::SIMU_CRASH => Answer::later(this.simu_crash(call)),
+            procedure::NOTIFY => Answer::later(this.notify(call)),
+            _ => Answer::Now(Err(Fault::ProcedureUnavailable)),
+        }
+    }
+}
+
+/// Runs what waits for the disk; `None` where it panicked.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
+}

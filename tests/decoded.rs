@@ -122,10 +122,7 @@ fn another_decoder_reads_every_call_and_every_reply() {
     until(2 * SOON, true, || replies().len() >= 4);
     capture.stop();
 
-    assert_eq!(
-        decoded(&file, "_ws.malformed", &["frame.number"]),
-        Vec::<Vec<String>>::new()
-    );
+    assert_eq!(decoded(&file, "_ws.malformed", &["frame.number"]), Vec::<Vec<String>>::new());
     let seen: BTreeSet<(Version, u32, &str)> = Version::ALL
         .into_iter()
         .flat_map(|version| {

@@ -43,7 +43,9 @@ pub async fn forget_idle(lockd: Lockd, every: Duration, idle: Duration, stop: Ca
 
 fn idle_since(core: &Core, before_ms: u64) -> Vec<Arc<str>> {
     let idle = |client: &ClientView| {
-        client.record.is_some() && client.locks + client.waiters + client.shares == 0 && client.seen_ms <= before_ms
+        client.record.is_some()
+            && client.locks + client.waiters + client.shares == 0
+            && client.seen_ms <= before_ms
     };
     core.clients().into_iter().filter(idle).map(|client| client.client_id).collect()
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use cleat_nlm::wire::Stat;
 use harness::held::{A, B, DENIED, HOLDER, QUIET, SERVER, SOON, Story, TEN, at, expected, held};
 use harness::host::{Host, Say, own_network};
-use harness::{Client, EXCLUSIVE, SHARED, Site, WAIT, WAIT_SHARED};
+use harness::{Client, EXCLUSIVE, SHARED, Site, WAIT, WAIT_SHARED, until};
 
 #[test]
 fn rows_1_and_2_blocked_is_answered_at_once_and_the_call_comes_as_the_lock_went() {
@@ -95,6 +95,30 @@ fn row_3_the_resent_lock_and_the_unlock_acknowledge_too() {
     assert_eq!(a.unlock(&file, 8, TEN), Stat::Granted);
     host.not_granted(QUIET);
     assert_eq!(holder.lock(&file, 1, TEN, EXCLUSIVE), Stat::Granted);
+}
+
+/// The first call met a closed port: the client cannot have acted on it, so its "no" to the second
+/// is one.
+#[test]
+fn row_3_the_port_is_asked_for_again_where_a_call_fails_and_a_no_then_is_a_no() {
+    if !own_network() {
+        return;
+    }
+    let site = Site::new();
+    let (server, mut holder, file) = held(&site);
+    let (host_a, host_b) = (Host::new(A), Host::new(B));
+    let mut a = Client::over_udp(at(&server, SERVER[0]), "a", A);
+    let mut b = Client::connect_to(at(&server, SERVER[0]), "b", B);
+    assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Blocked);
+    assert_eq!(b.lock(&file, 7, TEN, WAIT), Stat::Blocked);
+    let closed = UdpSocket::bind((A, 0)).expect("a port").local_addr().expect("its address");
+    let open = host_a.tell_port(closed.port());
+    assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
+    until(SOON, true, || server.log().contains("GRANTED brought no answer"));
+    host_a.answers([DENIED]);
+    host_a.tell_port(open);
+    assert_eq!(host_a.granted(SOON).svid, 7);
+    assert_eq!(host_b.granted(SOON).svid, 7);
 }
 
 #[test]

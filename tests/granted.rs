@@ -3,37 +3,13 @@
 
 mod harness;
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 
 use cleat_nlm::Version;
 use cleat_nlm::wire::Stat;
-use harness::held::{A, B, DENIED, HOLDER, QUIET, SERVER, SOON, Story, TEN, at, expected, held};
+use harness::held::{A, B, HOLDER, QUIET, SERVER, SOON, Story, TEN, at, expected, held};
 use harness::host::{Host, Say, own_network};
 use harness::{Client, EXCLUSIVE, Server, Site, WAIT, until};
-
-/// The first call met a closed port: the client cannot have acted on it, so its "no" to the second
-/// is one.
-#[test]
-fn a_no_after_a_call_that_nobody_heard_gives_the_lock_to_the_next() {
-    if !own_network() {
-        return;
-    }
-    let site = Site::new();
-    let (server, mut holder, file) = held(&site);
-    let (host_a, host_b) = (Host::new(A), Host::new(B));
-    let mut a = Client::over_udp(at(&server, SERVER[0]), "a", A);
-    let mut b = Client::connect_to(at(&server, SERVER[0]), "b", B);
-    assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Blocked);
-    assert_eq!(b.lock(&file, 7, TEN, WAIT), Stat::Blocked);
-    let closed = UdpSocket::bind((A, 0)).expect("a port").local_addr().expect("its address");
-    let open = host_a.tell_port(closed.port());
-    assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
-    until(SOON, true, || server.log().contains("GRANTED brought no answer"));
-    host_a.answers([DENIED]);
-    host_a.tell_port(open);
-    assert_eq!(host_a.granted(SOON).svid, 7);
-    assert_eq!(host_b.granted(SOON).svid, 7);
-}
 
 #[test]
 fn a_client_reached_over_ipv6_is_called_back_over_it() {
@@ -191,4 +167,24 @@ fn a_client_that_does_not_answer_calls_is_sent_messages_in_turn() {
     a.granted_result(&message.cookie, Stat::Granted);
     host.not_granted(QUIET);
     assert_eq!(holder.lock(&file, 1, TEN, EXCLUSIVE), Stat::Denied);
+}
+
+#[test]
+fn a_client_whose_rpcbind_knows_version_3_alone_is_found_over_ipv6() {
+    if !own_network() {
+        return;
+    }
+    let site = Site::new();
+    let export = format!("{}:rw,no_root_squash", site.export.display());
+    let server = Server::start_at(site.path(), "*:2049", &["--export", &export]);
+    let ip = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
+    let host = Host::new(ip);
+    host.rpcbind_3();
+    let mut holder = Client::connect_to(at(&server, HOLDER), "holder", HOLDER);
+    let file = holder.file(&site);
+    assert_eq!(holder.lock(&file, 1, TEN, EXCLUSIVE), Stat::Granted);
+    let mut a = Client::connect_to(at(&server, ip), "a", ip);
+    assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Blocked);
+    assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
+    assert_eq!(host.granted(SOON), expected(ip, false, b"cookie", &file, 7));
 }

@@ -278,7 +278,7 @@ impl Program for Nlm {
     }
 
     /// Messages are answered with nothing, so it is their results that must not be made twice: see
-    /// [`Nlm::accept`].
+    /// `Nlm::accept`.
     fn runs_once(&self, version: u32, procedure: u32) -> bool {
         let procedure = Version::of(version).and_then(|version| Procedure::of(version, procedure));
         procedure.is_some_and(|procedure| {

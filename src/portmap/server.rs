@@ -291,7 +291,7 @@ mod tests {
         }
         assert_eq!(reader.finish(), Ok(()));
         let nfs = Mapping { program: NFS, version: 3, protocol: 6, port: 2049 };
-        assert!(mappings.contains(&nfs) && mappings.len() == 13, "{mappings:?}");
+        assert!(mappings.contains(&nfs) && mappings.len() == 17, "{mappings:?}");
         let list = ask(&mapper(), call("192.0.2.1:111", 3, v3::DUMP, &[])).expect("a list");
         let mut reader = Reader::new(&list);
         let mut count = 0;
@@ -299,7 +299,7 @@ mod tests {
             reader.get::<Binding>().expect("a binding");
             count += 1;
         }
-        assert_eq!((reader.finish(), count), (Ok(()), 26));
+        assert_eq!((reader.finish(), count), (Ok(()), 34));
     }
 
     #[test]

@@ -132,6 +132,8 @@ struct Shared {
     answers: Mutex<VecDeque<Say>>,
     /// Whether NLM_GRANTED is a procedure that it has.
     messages_only: AtomicBool,
+    /// Whether its port mapper knows rpcbind version 3 and not 4.
+    rpcbind_3: AtomicBool,
     granted: Mutex<Sender<Granted>>,
     resulted: Mutex<Sender<Resulted>>,
     notified: Mutex<Sender<Notified>>,
@@ -158,6 +160,7 @@ impl Host {
             questions: AtomicU32::new(0),
             answers: Mutex::default(),
             messages_only: AtomicBool::new(false),
+            rpcbind_3: AtomicBool::new(false),
             granted: Mutex::new(granted),
             resulted: Mutex::new(resulted),
             notified: Mutex::new(notified),
@@ -190,6 +193,11 @@ impl Host {
     /// Knows grants as messages alone from now on, as HP-UX does.
     pub fn messages_only(&self) {
         self.shared.messages_only.store(true, Ordering::Relaxed);
+    }
+
+    /// Has a port mapper of rpcbind version 3 from now on.
+    pub fn rpcbind_3(&self) {
+        self.shared.rpcbind_3.store(true, Ordering::Relaxed);
     }
 
     /// How often its port mapper was asked for its lock manager.
@@ -283,7 +291,12 @@ impl Shared {
                 self.questions.fetch_add(1, Ordering::Relaxed);
                 reply.u32((*self.port.lock().expect("a port")).into());
             }
-            (portmap::PROGRAM, 4, portmap::v3::GETADDR) => {
+            (portmap::PROGRAM, 4, portmap::v3::GETADDR)
+                if self.rpcbind_3.load(Ordering::Relaxed) =>
+            {
+                reply = fault_reply(header.xid, Fault::ProgramMismatch { low: 2, high: 3 });
+            }
+            (portmap::PROGRAM, 3 | 4, portmap::v3::GETADDR) => {
                 self.questions.fetch_add(1, Ordering::Relaxed);
                 let _: Binding = arguments.get().expect("a binding");
                 let port = *self.port.lock().expect("a port");

@@ -47,7 +47,7 @@ impl Ticket {
     }
 
     /// The attempt that a cookie names. Any twelve bytes name one: whether it was made, and to
-    /// whom, a [`Sender`] knows.
+    /// whom, a [`super::Sender`] knows.
     #[must_use]
     pub fn of_cookie(cookie: &[u8]) -> Option<Self> {
         let (waiter, attempt) = cookie.split_first_chunk::<8>()?;
@@ -94,7 +94,7 @@ pub enum Failure {
     NotRun,
 }
 
-/// What a driver tells a [`Sender`].
+/// What a driver tells a [`super::Sender`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// The core handed a lock to a waiter.
@@ -149,7 +149,7 @@ pub enum Event {
     Tick,
 }
 
-/// What a [`Sender`] wants done.
+/// What a [`super::Sender`] wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Ask the client's rpcbind for the port of its lock manager. Ends in [`Event::Port`].

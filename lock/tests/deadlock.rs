@@ -123,6 +123,52 @@ fn a_merge_and_a_wait_for_several() {
     assert_eq!(cycle(desk.wait_on("b", "f", bytes(3, 9), X)), "b a");
 }
 
+/// b has g and begins to wait for ten bytes of f.
+fn with_b_waiting(holders: &[(&str, cleat_lock::Range, cleat_lock::Mode)]) -> Desk {
+    let mut desk = Desk::new();
+    desk.take_on("b", "g", bytes(0, 9), X);
+    for &(holder, range, mode) in holders {
+        desk.take_on(holder, "f", range, mode);
+    }
+    assert_eq!(desk.wait_on("b", "f", bytes(0, 9), X), Outcome::Blocked);
+    desk
+}
+
+#[test]
+fn who_waits_for_several_waits_for_each_of_them() {
+    for mode in [S, X] {
+        let mut desk = with_b_waiting(&[("a", bytes(0, 4), mode), ("c", bytes(5, 9), mode)]);
+        assert_eq!(cycle(desk.wait_on("a", "g", bytes(0, 0), S)), "a b");
+        assert_eq!(cycle(desk.wait_on("c", "g", bytes(0, 0), S)), "c b");
+    }
+    let mut desk = with_b_waiting(&[("a", bytes(0, 9), S), ("c", bytes(0, 9), S)]);
+    assert_eq!(cycle(desk.wait_on("a", "g", bytes(0, 0), S)), "a b");
+    assert_eq!(cycle(desk.wait_on("c", "g", bytes(0, 0), S)), "c b");
+}
+
+#[test]
+fn who_was_in_the_way_may_be_elsewhere_now() {
+    for first in ["a", "c"] {
+        let mut desk = with_b_waiting(&[("a", bytes(0, 9), S), ("c", bytes(0, 9), S)]);
+        let other = if first == "a" { "c" } else { "a" };
+        desk.unlock_full(first, "f", bytes(0, 9));
+        desk.take_on(first, "h", bytes(0, 9), X);
+        assert_eq!(cycle(desk.wait_on(other, "g", bytes(0, 0), S)), format!("{other} b"));
+        assert_eq!(desk.wait_on(first, "g", bytes(0, 0), S), Outcome::Blocked);
+    }
+}
+
+#[test]
+fn who_waits_behind_another_waits_for_it_too() {
+    let mut desk = Desk::new();
+    desk.take_on("a", "f", bytes(0, 9), X);
+    desk.take_on("b", "g", bytes(0, 9), X);
+    assert_eq!(desk.wait_on("c", "f", bytes(0, 9), X), Outcome::Blocked);
+    assert_eq!(desk.wait_on("b", "f", bytes(0, 9), X), Outcome::Blocked);
+    assert_eq!(cycle(desk.wait_on("c", "g", bytes(0, 0), S)), "c b");
+    assert_eq!(cycle(desk.wait_on("a", "g", bytes(0, 0), S)), "a b");
+}
+
 #[test]
 fn who_does_not_ask_is_not_refused() {
     let mut desk = Desk::new();

@@ -244,7 +244,7 @@ impl Table {
             let too_many = tree.find(&query, &mut |entry| {
                 looked_at += 1;
                 if entry.owner == owner {
-                    found.push((entry.first(), entry.ix()));
+                    found.push(entry.ix());
                 }
                 looked_at > NEAR_MAX
             });
@@ -252,8 +252,7 @@ impl Table {
                 return self.locks.own_in(owner, file, range).collect();
             }
         }
-        found.sort_unstable();
-        let found: Vec<u32> = found.into_iter().map(|(_, ix)| ix).collect();
+        found.sort_unstable_by_key(|&ix| self.locks.range(ix).first());
         debug_assert!(self.locks.own_in(owner, file, range).eq(found.iter().copied()));
         found
     }

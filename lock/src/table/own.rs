@@ -138,7 +138,10 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
 
         /// Owners, files and places where a lock is taken, or made longer, or given up.
         #[test]
@@ -174,7 +177,8 @@ mod tests {
                     let on_file = || naive.range((owner, file, 0)..(owner, file + 1, 0));
                     let there = on_file().filter(|(_, (_, held))| held.overlaps(range));
                     let expected: Vec<u32> = there.map(|(_, &(ix, _))| ix).collect();
-                    prop_assert_eq!(owns.on_range(owner, file, range).collect::<Vec<_>>(), expected);
+                    let found: Vec<u32> = owns.on_range(owner, file, range).collect();
+                    prop_assert_eq!(found, expected);
                     let hull = on_file().map(|(_, &(_, held))| held).reduce(Range::hull);
                     let found = owns.hull(owner, file).filter(|&(found, _)| found == file);
                     prop_assert_eq!(found.map(|(_, hull)| hull), hull);

@@ -81,8 +81,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let (table, key) = (Arc::clone(&config.exports), identity.handle_key);
     let exports = Exports::open(table, key, Arc::clone(&store) as _, LocalOptions::default())?;
     let exports = Arc::new(exports);
-    let grace_ms = u64::try_from(config.grace.as_millis()).unwrap_or(u64::MAX);
-    let settings = lockd::Settings { power, grace_ms, exact: identity.epoch.exact };
+    let settings = lock_settings(&config, identity.epoch.exact);
     let (events, granted) = mpsc::unbounded_channel();
     let failed = CancellationToken::new();
     let (lockd, thread) =
@@ -94,6 +93,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let background = CancellationToken::new();
     tokio::spawn(lockd::call_back(lockd.clone(), granted, background.clone()));
     tokio::spawn(lockd::forget_idle(lockd.clone(), lockd::LOOK, lockd::IDLE, background.clone()));
+    if let Some(lease) = config.client_lease {
+        tokio::spawn(lockd::watch(lockd.clone(), lease, background.clone()));
+    }
     let registered = match Registration::start(config.rpcbind, &bound).await {
         Ok(registration) => {
             let (lockd, state) = (lockd.clone(), identity.nsm_state);
@@ -124,6 +126,21 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     registered?;
     info!("stopped");
     Ok(())
+}
+
+fn lock_settings(config: &Config, exact: bool) -> lockd::Settings {
+    let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    lockd::Settings {
+        power: config.durability == Durability::Power,
+        grace_ms: milliseconds(config.grace),
+        exact,
+        core: cleat_lock::Config {
+            limits: config.limits.clone(),
+            recovery: config.recovery,
+            unreachable_hold_ms: milliseconds(config.unreachable_hold),
+            ..cleat_lock::Config::default()
+        },
+    }
 }
 
 /// Takes as many descriptors as the system permits: the common 1024 are fewer than the listener

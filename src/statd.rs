@@ -133,6 +133,7 @@ async fn act(action: Action, lockd: &Lockd, ends: &mpsc::UnboundedSender<Event>)
         }
         Action::Settled { client_id, answered: true } => {
             info!(client = client_id, "the client knows that this server restarted");
+            lockd.tell(Input::ClientReached { client_id: client_id.into() });
         }
         Action::Settled { client_id, answered: false } => {
             warn!(client = client_id, "the client could not be told that this server restarted");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cleat::lockd::{Lockd, Settings, Thread, forget_idle};
 use cleat::store::Store;
-use cleat_lock::{FileId, Input, LockRequest, Mode, Outcome, Owner, Range};
+use cleat_lock::{Config, FileId, Input, LockRequest, Mode, Outcome, Owner, Range};
 use cleat_nlm::{Origin, Transport};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -32,7 +32,8 @@ impl Lab {
     fn new() -> Self {
         let directory = TempDir::new().expect("a directory");
         let (store, records) = Store::open(directory.path()).expect("a store");
-        let settings = Settings { power: false, grace_ms: 1000, exact: true };
+        let settings =
+            Settings { power: false, grace_ms: 1000, exact: true, core: Config::default() };
         let (events, _) = mpsc::unbounded_channel();
         let failed = CancellationToken::new();
         let started = Lockd::start(Arc::new(store), records, settings, events, failed.clone());

@@ -184,14 +184,14 @@ fn killed_with_locks_held_it_admits_only_their_holders_and_then_everybody_at_onc
 }
 
 #[test]
-fn locks_that_nobody_reclaims_are_dropped_when_the_window_closes() {
+fn without_a_hold_locks_that_nobody_reclaims_are_dropped_when_the_window_closes() {
     let site = Site::new();
     let server = site.serve();
     let mut a = Client::connect_from(&server, "a", A);
     let file = a.file(&site);
     assert_eq!(a.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted);
     server.kill();
-    let server = site.serve_with(&["--grace-s", "1"]);
+    let server = site.serve_with(&["--grace-s", "1", "--unreachable-hold-s", "0"]);
     let mut b = Client::connect_from(&server, "b", B);
     assert_eq!(b.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::DeniedGracePeriod);
     until(SOON, Stat::Granted, || b.lock(&file, 1, (0, 1), EXCLUSIVE));

@@ -8,6 +8,12 @@ pub struct Config {
     /// Keep recorded waiters over a restart, in their order. Else they are deleted at the first
     /// step and their clients have to ask again. Default true.
     pub keep_waiters: bool,
+    /// What new locks wait for after a restart. Default [`Recovery::Strict`].
+    pub recovery: Recovery,
+    /// How long locks that were not reclaimed stand beyond the end of the time for reclaiming while
+    /// their client has not heard of the restart, in milliseconds from that end; 0 = they are
+    /// dropped then. A further restart begins anew. Default 0.
+    pub unreachable_hold_ms: u64,
     /// How long what a client has outlives its connection, in milliseconds; 0 = not at all. For
     /// clients of protocols that say [`Input::Disconnected`](crate::Input::Disconnected). Default
     /// 30,000.
@@ -22,10 +28,26 @@ impl Default for Config {
         Config {
             limits: Limits::default(),
             keep_waiters: true,
+            recovery: Recovery::Strict,
+            unreachable_hold_ms: 0,
             disconnect_ttl_ms: 30_000,
             hash_seed: 0,
         }
     }
+}
+
+/// What new locks wait for after a restart with locks on record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recovery {
+    /// The grace window: until every lock on record is reclaimed or released, or its time is over,
+    /// reclaims alone are admitted.
+    #[default]
+    Strict,
+    /// Nothing but what is on record, where that is exact: a new lock is granted at once where no
+    /// lock on record is in its way. A reclaim of what is not on record is refused: whatever was
+    /// acknowledged is there unless it was taken away, and others may have had it since. Where the
+    /// records are advice this is [`Recovery::Strict`].
+    Instant,
 }
 
 /// Bounds, each a count. A request that would pass one is refused and changes nothing. Only what a

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Limit, LockError};
-use crate::record::RecordOp;
+use crate::record::{LockRecord, RecordOp};
 use crate::types::{Access, FileId, Mode, Owner, Range, Token, WaiterId};
 
 /// One thing to do. The driver makes every [`Effect::Persist`] of a step durable *before* it acts on
@@ -53,8 +53,44 @@ pub enum Effect {
         /// Which client.
         client_id: Arc<str>,
     },
+    /// Locks were taken from a client that did not give them up, for the log.
+    Taken(Taken),
     /// News of the grace window, for the log.
     Grace(GraceEvent),
+}
+
+/// What a client lost without its word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Taken {
+    /// Which client.
+    pub client_id: Arc<str>,
+    /// Why.
+    pub why: TakenWhy,
+    /// How many locks, by piece.
+    pub locks: u64,
+    /// How many share reservations.
+    pub shares: u64,
+    /// The first of the locks, at most [`Taken::NAMED_MAX`].
+    pub named: Vec<LockRecord>,
+}
+
+impl Taken {
+    /// How many locks are named at most: a client may lose a million, and a log is for people.
+    pub const NAMED_MAX: usize = 8;
+}
+
+/// Why locks were taken from a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakenWhy {
+    /// It could not be told of the restart for so long that its locks stand no more.
+    Unreachable,
+    /// It was told of the restart and did not reclaim them.
+    NotReclaimed,
+    /// They were in somebody's way and it has answered nothing since then.
+    Silent {
+        /// On the core's clock.
+        since_ms: u64,
+    },
 }
 
 /// A lock handed to a waiter. It is held from this moment, acknowledged or not.
@@ -81,8 +117,8 @@ pub enum WaitEnd {
     TimedOut,
     /// When its turn came, a limit stood against it.
     Limit,
-    /// All that its client had was released ([`Input::FreeAll`](crate::Input::FreeAll)), or the
-    /// client stayed away for too long.
+    /// What its client had was released ([`Input::FreeAll`](crate::Input::FreeAll)), or the client
+    /// stayed away or was silent for too long.
     Released,
 }
 
@@ -202,6 +238,14 @@ pub enum GraceEvent {
         /// Whether the table is exact, so that the window may close early.
         exact: bool,
     },
+    /// The table was restored with locks on record and no window opens: they stand, and what does
+    /// not conflict with them is granted.
+    Instant {
+        /// Locks that wait to be reclaimed.
+        locks: u64,
+        /// Clients that hold them.
+        clients: u64,
+    },
     /// A recorded lock was reclaimed or released.
     Progress {
         /// Reclaims of recorded locks granted so far.
@@ -217,6 +261,8 @@ pub enum GraceEvent {
         reclaimed: u64,
         /// Locks nobody reclaimed: dropped now.
         dropped: u64,
+        /// Locks nobody reclaimed that stand until their clients have heard of the restart.
+        kept: u64,
     },
 }
 

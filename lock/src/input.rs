@@ -148,6 +148,24 @@ pub enum Input {
         /// The client's answer.
         outcome: GrantAck,
     },
+    /// The client has heard that this server restarted (its status monitor acknowledged
+    /// SM_NOTIFY): what it does not reclaim within the time that a grace window lasts is dropped.
+    /// Changes nothing where nothing of its waits to be reclaimed, or where
+    /// [`Config::unreachable_hold_ms`](crate::Config::unreachable_hold_ms) is 0.
+    ClientReached {
+        /// Which client.
+        client_id: Arc<str>,
+    },
+    /// The client's lock manager answers nothing: of its locks those that keep waiters of other
+    /// clients waiting are released, each whole; what is in nobody's way stays. Ignored while a
+    /// grace window is open, and where the client asked for anything since: see
+    /// [`Core::blocking_clients`](crate::Core::blocking_clients).
+    ClientSilent {
+        /// Which client.
+        client_id: Arc<str>,
+        /// Since when, on the core's clock.
+        since_ms: u64,
+    },
     /// Close the grace window now (an administrator's order).
     ///
     /// Outcomes: `Done`, `NotFound` where no window is open.
@@ -176,7 +194,11 @@ impl Input {
             | Input::ClientRestarted { token, .. }
             | Input::ForgetClient { token, .. }
             | Input::EndGrace { token } => Some(*token),
-            Input::Disconnected { .. } | Input::GrantOutcome { .. } | Input::Tick => None,
+            Input::Disconnected { .. }
+            | Input::ClientReached { .. }
+            | Input::ClientSilent { .. }
+            | Input::GrantOutcome { .. }
+            | Input::Tick => None,
         }
     }
 
@@ -194,6 +216,8 @@ impl Input {
                 Some(client_id)
             }
             Input::Disconnected { .. }
+            | Input::ClientReached { .. }
+            | Input::ClientSilent { .. }
             | Input::FreeAll { .. }
             | Input::ForgetClient { .. }
             | Input::GrantOutcome { .. }

@@ -12,7 +12,9 @@
 //! 4. Send each [`Effect::Grant`] until it is answered ([`Input::GrantOutcome`]) or over.
 //!
 //! A driver whose protocol has connections says [`Input::Register`] and [`Input::Disconnected`], and
-//! tells clients that do not send a blocked request again of [`Effect::WaitOver`].
+//! tells clients that do not send a blocked request again of [`Effect::WaitOver`]. One whose
+//! protocol tells clients of a restart says [`Input::ClientReached`] for each that knows, and one
+//! that looks after [`Core::blocking_clients`] says [`Input::ClientSilent`] of those that are gone.
 //!
 //! A request goes `core/requests.rs` -> `table/` (is anything in the way?) -> `core/requests.rs`
 //! (place or enqueue) -> `table/place.rs` (replace, cut, merge) -> `core/grants.rs` (whose turn has
@@ -30,10 +32,10 @@ pub mod store;
 mod table;
 pub mod types;
 
-pub use crate::config::{Config, Limits};
-pub use crate::core::{ClientView, Core, Counters, GraceView, WaitTimes};
+pub use crate::config::{Config, Limits, Recovery};
+pub use crate::core::{Blocking, ClientView, Core, Counters, GraceView, WaitTimes};
 pub use crate::effect::{
-    Conflict, Effect, GraceEnd, GraceEvent, Grant, Outcome, ShareConflict, WaitEnd,
+    Conflict, Effect, GraceEnd, GraceEvent, Grant, Outcome, ShareConflict, Taken, TakenWhy, WaitEnd,
 };
 pub use crate::error::{Limit, LockError};
 pub use crate::input::{GrantAck, Input, LockRequest, ShareRequest, UpgradeRequest, Wait};

@@ -27,7 +27,7 @@ fn after_restart(locks: &[(&str, Range, cleat_lock::Mode)], exact: bool) -> (Des
 
 fn closed(effects: &[Effect]) -> Option<(GraceEnd, u64, u64)> {
     grace_news(effects).into_iter().find_map(|event| match event {
-        GraceEvent::Closed { why, reclaimed, dropped } => Some((why, reclaimed, dropped)),
+        GraceEvent::Closed { why, reclaimed, dropped, .. } => Some((why, reclaimed, dropped)),
         _ => None,
     })
 }

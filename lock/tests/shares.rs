@@ -157,7 +157,7 @@ fn a_limit_refuses_and_changes_nothing() {
 
 fn closed(effects: &[Effect]) -> Option<(GraceEnd, u64, u64)> {
     grace_news(effects).into_iter().find_map(|event| match event {
-        GraceEvent::Closed { why, reclaimed, dropped } => Some((why, reclaimed, dropped)),
+        GraceEvent::Closed { why, reclaimed, dropped, .. } => Some((why, reclaimed, dropped)),
         _ => Option::None,
     })
 }

@@ -10,9 +10,10 @@
 //! OWNER unlock|test|cancel FILE FIRST-LAST [shared|exclusive]
 //! OWNER share FILE ACCESS deny ACCESS [reclaim] [state N]      OWNER unshare FILE
 //! OWNER accepts|refuses               the owner's foremost unacknowledged grant
-//! client NAME free|restarted N|registers|disconnected|forgotten
+//! client NAME free|restarted N|registers|disconnected|forgotten|reached|silent
 //! clock +MS          server restarts exact|advice          grace ends
-//! limit NAME N       records shown|hidden                  show FILE
+//! limit NAME N       records shown|hidden                  show FILE         who blocks
+//! recovery strict|instant hold MS
 //! ```
 //!
 //! The mode is exclusive where none is said, `EOF` is the end of the file, and the client of owner
@@ -27,8 +28,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cleat_lock::{
-    Access, Config, Conflict, Effect, FileId, GraceEvent, GrantAck, Input, LockRequest, Mode,
-    Outcome, Range, Record, RecordKey, RecordOp, ShareRequest, UpgradeRequest, Wait,
+    Access, Config, Conflict, Effect, FileId, GraceEvent, GrantAck, Input, LockRecord, LockRequest,
+    Mode, Outcome, Range, Record, RecordKey, RecordOp, Recovery, ShareRequest, Taken,
+    UpgradeRequest, Wait,
 };
 use common::{Desk, S, X, file, image_of, owner};
 
@@ -127,6 +129,21 @@ impl Run {
                 self.records = words.next() == "shown";
                 vec![]
             }
+            "recovery" => {
+                let recovery =
+                    if words.has("instant") { Recovery::Instant } else { Recovery::Strict };
+                assert!(recovery == Recovery::Instant || words.has("strict"));
+                let unreachable_hold_ms = words.number("hold").unwrap_or(0);
+                assert_eq!(self.tokens, 0, "settings come before requests");
+                let config = self.desk.config.clone();
+                self.desk = Desk::with(Config { recovery, unreachable_hold_ms, ..config });
+                vec![]
+            }
+            "who" => {
+                assert!(words.has("blocks"));
+                let blocking = self.desk.core.blocking_clients(1_000).into_iter();
+                blocking.map(|client| client.client_id.to_string()).collect()
+            }
             "show" => self.show(words.next()),
             "clock" => {
                 self.desk.now_ms += words.next().parse::<u64>().unwrap();
@@ -190,6 +207,8 @@ impl Run {
                 Input::Register { token, client_id, incarnation: 1, contact }
             }
             "disconnected" => Input::Disconnected { client_id },
+            "reached" => Input::ClientReached { client_id },
+            "silent" => Input::ClientSilent { client_id, since_ms: self.desk.now_ms },
             "forgotten" => Input::ForgetClient { token, client_id },
             other => panic!("no order: {other}"),
         }
@@ -358,6 +377,18 @@ fn tell(who: &str, effect: &Effect) -> String {
         Effect::Monitor { client_id } => format!("monitor {client_id}"),
         Effect::Unmonitor { client_id } => format!("monitor {client_id} no more"),
         Effect::Lapsed { client_id } => format!("client {client_id} has lapsed"),
+        Effect::Taken(taken) => {
+            let held = |lock: &LockRecord| {
+                let (owner, on) = (&lock.owner.owner_id, name(&lock.file));
+                format!("{owner}'s {on} {} {}", range(lock.range), mode(lock.mode))
+            };
+            let named: Vec<String> = taken.named.iter().map(held).collect();
+            let Taken { client_id, why, locks, shares, .. } = taken;
+            format!(
+                "taken from {client_id} ({why:?}): {locks} locks, {shares} shares: {}",
+                named.join(", ")
+            )
+        }
         Effect::Grace(event) => match event {
             GraceEvent::Opened { locks, clients, exact, .. } => {
                 let how = if *exact { "until all are back" } else { "to the end" };
@@ -366,8 +397,14 @@ fn tell(who: &str, effect: &Effect) -> String {
             GraceEvent::Progress { reclaimed, left } => {
                 format!("grace: {reclaimed} reclaimed, {left} left")
             }
-            GraceEvent::Closed { why, reclaimed, dropped } => {
+            GraceEvent::Instant { locks, clients } => {
+                format!("no grace: {locks} on record of {clients} clients stand")
+            }
+            GraceEvent::Closed { why, reclaimed, dropped, kept: 0 } => {
                 format!("grace closed ({why:?}): {reclaimed} reclaimed, {dropped} dropped")
+            }
+            GraceEvent::Closed { why, reclaimed, kept, .. } => {
+                format!("grace closed ({why:?}): {reclaimed} reclaimed, {kept} kept")
             }
         },
         Effect::Persist(_) => unreachable!("told as a record"),

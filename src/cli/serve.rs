@@ -46,6 +46,18 @@ pub(super) struct Serve {
     /// Let clients reclaim locks for at most this long after a restart [default: 90]
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     grace_s: Option<String>,
+    /// What new locks wait for after a restart: all reclaims, or nothing where the locks on record
+    /// are exact [default: strict]
+    #[arg(long, value_name = "strict|instant")]
+    recovery: Option<String>,
+    /// Keep locks that were not reclaimed for so much longer while their client cannot be told of
+    /// the restart; 0 = not at all [default: 600]
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    unreachable_hold_s: Option<String>,
+    /// Release locks that others wait for where their client has answered nothing for so long;
+    /// 0 = never [default: 0]
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    client_lease_s: Option<String>,
     /// What locks survive: the death of this process, or loss of power [default: process]
     #[arg(long, value_name = "process|power")]
     durability: Option<String>,
@@ -98,6 +110,10 @@ impl Serve {
             listen,
             state_dir,
             grace_s: said("--grace-s", self.grace_s),
+            recovery: said("--recovery", self.recovery),
+            unreachable_hold_s: said("--unreachable-hold-s", self.unreachable_hold_s),
+            client_lease_s: said("--client-lease-s", self.client_lease_s),
+            limits: Vec::new(),
             durability: said("--durability", self.durability),
             rpcbind: said("--rpcbind", self.rpcbind),
             log: said("--log", self.log),

@@ -17,6 +17,14 @@ pub struct Draft {
     pub state_dir: Option<Said<PathBuf>>,
     /// The grace period.
     pub grace_s: Option<Said<String>>,
+    /// What new locks wait for after a restart.
+    pub recovery: Option<Said<String>>,
+    /// How long the locks of clients out of reach stand beyond the grace period.
+    pub unreachable_hold_s: Option<Said<String>>,
+    /// How long a client that keeps others waiting may be silent.
+    pub client_lease_s: Option<Said<String>>,
+    /// Bounds of the lock table: key and number.
+    pub limits: Vec<Said<(String, String)>>,
     /// The durability.
     pub durability: Option<Said<String>>,
     /// How rpcbind is used.
@@ -45,6 +53,10 @@ impl Draft {
             listen,
             state_dir: other.state_dir.or(self.state_dir),
             grace_s: other.grace_s.or(self.grace_s),
+            recovery: other.recovery.or(self.recovery),
+            unreachable_hold_s: other.unreachable_hold_s.or(self.unreachable_hold_s),
+            client_lease_s: other.client_lease_s.or(self.client_lease_s),
+            limits: self.limits.into_iter().chain(other.limits).collect(),
             durability: other.durability.or(self.durability),
             rpcbind: other.rpcbind.or(self.rpcbind),
             log: other.log.or(self.log),

@@ -8,12 +8,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::draft::{Draft, ExportDraft};
+use super::limits;
 use super::mistake::{Mistakes, Place, Said};
 
 /// The largest configuration file, in bytes.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-const KEYS: &str = "listen, state_dir, grace_s, durability, rpcbind, log, [[export]]";
+const KEYS: &str = "listen, state_dir, grace_s, recovery, unreachable_hold_s, client_lease_s, \
+                    durability, rpcbind, log, [limits], [[export]]";
 const EXPORT_KEYS: &str = "path, clients";
 
 /// Reads a file. What cannot be read is among the mistakes.
@@ -90,6 +92,10 @@ impl File<'_> {
                 "listen" => draft.listen = self.strings(name, value),
                 "state_dir" => draft.state_dir = self.absolute(name, value),
                 "grace_s" => draft.grace_s = self.integer(name, value),
+                "recovery" => draft.recovery = self.string(name, value),
+                "unreachable_hold_s" => draft.unreachable_hold_s = self.integer(name, value),
+                "client_lease_s" => draft.client_lease_s = self.integer(name, value),
+                "limits" => draft.limits = self.limits(value),
                 "durability" => draft.durability = self.string(name, value),
                 "rpcbind" => draft.rpcbind = self.string(name, value),
                 "log" => draft.log = self.string(name, value),
@@ -98,6 +104,25 @@ impl File<'_> {
             }
         }
         draft
+    }
+
+    fn limits(&mut self, value: &Value<'_>) -> Vec<Said<(String, String)>> {
+        let Some(table) = value.get_ref().as_table() else {
+            let text = "it is a table; begin it with a line [limits]";
+            self.mistakes.add(&self.place(value.span().start, "limits"), text);
+            return Vec::new();
+        };
+        let mut limits = Vec::new();
+        for (key, value) in table {
+            let (at, key) = (key.span().start, key.get_ref());
+            let full = format!("limits.{key}");
+            if !limits::KEYS.contains(&key.as_ref()) {
+                self.unknown(at, &full, &limits::KEYS.join(", "));
+            } else if let Some(number) = self.integer(&full, value) {
+                limits.push(Said::new(number.place, (key.to_string(), number.value)));
+            }
+        }
+        limits
     }
 
     fn exports(&mut self, value: &Value<'_>) -> Vec<ExportDraft> {

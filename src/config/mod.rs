@@ -3,6 +3,7 @@
 pub mod draft;
 mod exports;
 mod file;
+mod limits;
 pub mod listen;
 pub mod mistake;
 
@@ -17,7 +18,9 @@ use std::time::Duration;
 
 use cleat_mount::ExportTable;
 
+pub use cleat_lock::{Limits, Recovery};
 pub use draft::Draft;
+pub use limits::LIMIT_MAX;
 pub use mistake::{Mistake, Mistakes, Place, Said};
 
 /// The most addresses to listen on.
@@ -26,6 +29,17 @@ pub const LISTEN_MAX: usize = 16;
 pub const GRACE_S: u32 = 90;
 /// The longest grace period, in seconds.
 pub const GRACE_S_MAX: u32 = 3600;
+
+/// How long what a client did not reclaim stands beyond the grace period while the client cannot
+/// be told of the restart, unless said otherwise, in seconds; 0 = not at all.
+pub const UNREACHABLE_HOLD_S: u32 = 600;
+/// The longest such time, in seconds.
+pub const UNREACHABLE_HOLD_S_MAX: u32 = 7 * 24 * 3600;
+/// The shortest lease of a client that keeps others waiting, in seconds. Below it a lost packet
+/// could cost a live client its locks.
+pub const CLIENT_LEASE_S_MIN: u32 = 5;
+/// The longest such lease, in seconds.
+pub const CLIENT_LEASE_S_MAX: u32 = 24 * 3600;
 
 /// What the lock table survives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,6 +74,15 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The longest time in which clients may reclaim their locks after a restart.
     pub grace: Duration,
+    /// What new locks wait for after a restart.
+    pub recovery: Recovery,
+    /// How long what a client did not reclaim stands beyond `grace` while the client cannot be told
+    /// of the restart.
+    pub unreachable_hold: Duration,
+    /// How long a client may answer nothing while others wait for its locks; `None` = for ever.
+    pub client_lease: Option<Duration>,
+    /// Bounds of the lock table.
+    pub limits: Limits,
     /// What the lock table survives.
     pub durability: Durability,
     /// How clients find ports.
@@ -85,7 +108,12 @@ impl Config {
         let whole = mistakes.is_empty();
         let listen = judge_listen(&draft.listen, &mut mistakes);
         let state_dir = draft.state_dir.or_else(|| default_state_dir(&mut mistakes));
-        let grace_s = judge_grace_s(draft.grace_s.as_ref(), &mut mistakes);
+        let grace_s = judge_seconds(draft.grace_s.as_ref(), GRACE_S, &mut mistakes, &GRACE);
+        let hold_s = draft.unreachable_hold_s.as_ref();
+        let hold_s = judge_seconds(hold_s, UNREACHABLE_HOLD_S, &mut mistakes, &HOLD);
+        let lease_s = judge_seconds(draft.client_lease_s.as_ref(), 0, &mut mistakes, &LEASE);
+        let recovery = judge_recovery(draft.recovery.as_ref(), &mut mistakes);
+        let limits = limits::judge(&draft.limits, &mut mistakes);
         let durability = judge_word(draft.durability.as_ref(), &mut mistakes);
         let rpcbind = judge_word(draft.rpcbind.as_ref(), &mut mistakes);
         let log = judge_log(draft.log, &mut mistakes);
@@ -100,6 +128,10 @@ impl Config {
                 listen,
                 state_dir: state_dir.value,
                 grace: Duration::from_secs(grace_s.into()),
+                recovery,
+                unreachable_hold: Duration::from_secs(hold_s.into()),
+                client_lease: (lease_s > 0).then(|| Duration::from_secs(lease_s.into())),
+                limits,
                 durability,
                 rpcbind,
                 log,
@@ -137,18 +169,52 @@ fn judge_listen(said: &[Said<String>], mistakes: &mut Mistakes) -> Vec<SocketAdd
     listen
 }
 
-fn judge_grace_s(said: Option<&Said<String>>, mistakes: &mut Mistakes) -> u32 {
+/// A number of seconds: what it may be, and how to say that.
+struct Seconds {
+    from: u32,
+    to: u32,
+    /// Whether 0 may be said too, for "not at all".
+    or_zero: bool,
+    example: u32,
+}
+
+const GRACE: Seconds = Seconds { from: 1, to: GRACE_S_MAX, or_zero: false, example: 90 };
+const HOLD: Seconds =
+    Seconds { from: 1, to: UNREACHABLE_HOLD_S_MAX, or_zero: true, example: UNREACHABLE_HOLD_S };
+const LEASE: Seconds =
+    Seconds { from: CLIENT_LEASE_S_MIN, to: CLIENT_LEASE_S_MAX, or_zero: true, example: 60 };
+
+fn judge_seconds(
+    said: Option<&Said<String>>,
+    default_s: u32,
+    mistakes: &mut Mistakes,
+    may_be: &Seconds,
+) -> u32 {
     let Some(said) = said else {
-        return GRACE_S;
+        return default_s;
     };
-    let number =
-        said.value.trim().parse().ok().filter(|grace_s| (1..=GRACE_S_MAX).contains(grace_s));
-    number.unwrap_or_else(|| {
-        let value = &said.value;
-        let text = format_args!("\"{value}\" is not from 1 to {GRACE_S_MAX}; write seconds, as 90");
+    let &Seconds { from, to, or_zero, example } = may_be;
+    let fits = |number: &u32| (from..=to).contains(number) || (or_zero && *number == 0);
+    said.value.trim().parse().ok().filter(fits).unwrap_or_else(|| {
+        let (value, is) = (&said.value, if or_zero { "neither 0 nor" } else { "not" });
+        let text =
+            format_args!("\"{value}\" is {is} from {from} to {to}; write seconds, as {example}");
         mistakes.add(&said.place, text);
-        GRACE_S
+        default_s
     })
+}
+
+fn judge_recovery(said: Option<&Said<String>>, mistakes: &mut Mistakes) -> Recovery {
+    let word = said.map(|said| (&said.place, said.value.as_str()));
+    match word {
+        None | Some((_, "strict")) => Recovery::Strict,
+        Some((_, "instant")) => Recovery::Instant,
+        Some((place, word)) => {
+            let text = format_args!("\"{word}\" is no way to recover; write strict or instant");
+            mistakes.add(place, text);
+            Recovery::Strict
+        }
+    }
 }
 
 fn judge_word<T>(said: Option<&Said<String>>, mistakes: &mut Mistakes) -> T

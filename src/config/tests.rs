@@ -34,9 +34,15 @@ fn a_whole_file_is_read() {
         listen = ["192.0.2.1", "[2001:db8::1]:20490"]
         state_dir = "DIR/state"
         grace_s = 30
+        recovery = "instant"
+        unreachable_hold_s = 0
+        client_lease_s = 45
         durability = "power"
         rpcbind = "embedded"
         log = "warn,cleat::nfs=debug"
+        [limits]
+        locks_per_file = 1_000
+        clients = 7
         [[export]]
         path = "DIR/a"
         clients = { "10.0.0.0/8" = "rw,no_root_squash", "*" = "ro" }
@@ -52,6 +58,10 @@ fn a_whole_file_is_read() {
     assert!(config.state_dir.ends_with("state"));
     assert_eq!(config.grace, Duration::from_secs(30));
     assert_eq!((config.durability, config.rpcbind), (Durability::Power, Rpcbind::Embedded));
+    assert_eq!((config.recovery, config.unreachable_hold), (Recovery::Instant, Duration::ZERO));
+    assert_eq!(config.client_lease, Some(Duration::from_secs(45)));
+    let limits = Limits { locks_per_file: 1_000, clients: 7, ..Limits::default() };
+    assert_eq!(config.limits, limits);
     assert_eq!((config.log.as_str(), config.exports.len()), ("warn,cleat::nfs=debug", 2));
     let rules = config.exports.get(0).expect("an export").clients();
     assert_eq!((rules.len(), rules[0].options.read_only), (2, false));
@@ -64,6 +74,9 @@ fn what_is_not_said_has_a_default() {
     assert_eq!(listen, ["0.0.0.0:2049", "[::]:2049"]);
     assert_eq!(config.grace, Duration::from_secs(90));
     assert_eq!((config.durability, config.rpcbind), (Durability::Process, Rpcbind::Auto));
+    assert_eq!((config.recovery, config.client_lease), (Recovery::Strict, None));
+    assert_eq!(config.unreachable_hold, Duration::from_secs(600));
+    assert_eq!(config.limits, Limits::default());
     assert_eq!(config.log, "info");
 }
 
@@ -72,8 +85,8 @@ fn each_mistake_has_its_line_key_and_mend() {
     let table = [
         (
             "listne = []",
-            "c.toml:1: listne: no such key; the keys are listen, state_dir, grace_s, durability, \
-             rpcbind, log, [[export]]",
+            "c.toml:1: listne: no such key; the keys are listen, state_dir, grace_s, recovery, \
+             unreachable_hold_s, client_lease_s, durability, rpcbind, log, [limits], [[export]]",
         ),
         ("listen = []", "c.toml:1: listen: of type array; write a list of strings: [\"*:2049\"]"),
         (
@@ -196,6 +209,44 @@ fn each_mistake_in_an_export_has_its_line_key_and_mend() {
     ];
     for (text, message) in table {
         assert_eq!(judge(text).expect_err(text), message, "{text}");
+    }
+}
+
+#[test]
+fn each_mistake_about_recovery_and_limits_has_them_too() {
+    let table = [
+        (
+            "recovery = \"fast\"",
+            "c.toml:1: recovery: \"fast\" is no way to recover; write strict or instant",
+        ),
+        (
+            "unreachable_hold_s = -1",
+            "c.toml:1: unreachable_hold_s: \"-1\" is neither 0 nor from 1 to 604800; write \
+             seconds, as 600",
+        ),
+        (
+            "client_lease_s = 4",
+            "c.toml:1: client_lease_s: \"4\" is neither 0 nor from 5 to 86400; write seconds, as \
+             60",
+        ),
+        ("limits = 5", "c.toml:1: limits: it is a table; begin it with a line [limits]"),
+        (
+            "limits = { lock_per_file = 5 }",
+            "c.toml:1: limits.lock_per_file: no such key; the keys are locks_per_file, \
+             locks_per_client, locks_total, waiters_per_file, waiters_per_client, shares_per_file, \
+             shares_per_client, shares_total, clients",
+        ),
+        (
+            "[limits]\nclients = 0",
+            "c.toml:2: limits.clients: \"0\" is not from 1 to 1000000000; write a count",
+        ),
+        (
+            "[limits]\nclients = \"many\"",
+            "c.toml:2: limits.clients: of type string; write a whole number",
+        ),
+    ];
+    for (line, message) in table {
+        assert_eq!(with(line).expect_err(line), message, "{line}");
     }
 }
 

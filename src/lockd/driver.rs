@@ -12,14 +12,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cleat_lock::{
-    Config, Core, Durability, Effect, GraceEnd, GraceEvent, Grant, Input, LockId, Outcome, Record,
-    Store, Token, WaiterId,
+    Config, Core, Durability, Effect, Grant, Input, LockId, Outcome, Record, Store, Token, WaiterId,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::contacts::Contacts;
+use super::log::{log_grace, log_taken};
 
 /// The most requests that share one write to the store.
 const BATCH_REQUESTS_MAX: usize = 1024;
@@ -52,6 +52,8 @@ pub struct Settings {
     /// Whether the records are all that was ever granted: false after a reboot in which batches
     /// may have been lost.
     pub exact: bool,
+    /// The core's settings. The driver gives them a random `hash_seed`.
+    pub core: Config,
 }
 
 enum Message {
@@ -108,8 +110,7 @@ impl Lockd {
     ) -> std::io::Result<(Self, Thread)> {
         let (messages, inbox) = channel();
         let clock = Clock::new();
-        let config =
-            Config { hash_seed: uuid::Uuid::new_v4().as_u64_pair().0, ..Config::default() };
+        let config = Config { hash_seed: uuid::Uuid::new_v4().as_u64_pair().0, ..settings.core };
         let now_ms = clock.now_ms();
         let contacts = Arc::new(Contacts::new(&records));
         let core = Core::restore(config, now_ms, records, settings.grace_ms, settings.exact);
@@ -332,39 +333,10 @@ impl Driver {
             Effect::Lapsed { client_id } => {
                 info!(client = %client_id, "client did not come back: all it had is released");
             }
+            Effect::Taken(taken) => log_taken(&taken, self.clock.now_ms()),
             Effect::Monitor { client_id } => info!(client = %client_id, "client on record"),
             Effect::Unmonitor { client_id } => info!(client = %client_id, "client forgotten"),
             Effect::Persist(_) => unreachable!("written before anything is said"),
-        }
-    }
-}
-
-fn log_grace(event: GraceEvent, now_ms: u64) {
-    match event {
-        GraceEvent::Opened { locks, clients, until_ms, exact } => {
-            let seconds = until_ms.saturating_sub(now_ms).div_ceil(1000);
-            let early = if exact { "or as soon as all are back" } else { "in any case" };
-            info!(
-                locks,
-                clients,
-                "grace opened: waiting for the locks on record, {seconds} s at most, {early}"
-            );
-        }
-        GraceEvent::Progress { reclaimed, left } => debug!(reclaimed, left, "grace goes on"),
-        GraceEvent::Closed { why, reclaimed, dropped } => {
-            let why = match why {
-                GraceEnd::AllSettled => "every lock on record was reclaimed or released",
-                GraceEnd::Deadline => "its time is over",
-                GraceEnd::Ordered => "an administrator ended it",
-            };
-            if dropped > 0 {
-                warn!(
-                    reclaimed,
-                    dropped, "grace closed: {why}; locks nobody reclaimed are dropped"
-                );
-            } else {
-                info!(reclaimed, "grace closed: {why}");
-            }
         }
     }
 }

@@ -4,12 +4,15 @@ mod contacts;
 mod driver;
 mod granted;
 mod idle;
+mod lease;
+mod log;
 mod program;
 
 pub use contacts::Contacts;
 pub use driver::{Event, Lockd, Settings, Thread};
 pub use granted::call_back;
 pub use idle::{IDLE, LOOK, forget_idle};
+pub use lease::watch;
 pub use program::Nlm;
 
 /// How NLM names a transport of the listener.

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -80,6 +81,8 @@ struct Shared {
     answers: Mutex<VecDeque<Say>>,
     granted: Mutex<Sender<Granted>>,
     notified: Mutex<Sender<Notified>>,
+    /// Whether it takes calls and answers none, as a host that is frozen.
+    silent: AtomicBool,
 }
 
 impl Host {
@@ -92,6 +95,7 @@ impl Host {
             answers: Mutex::default(),
             granted: Mutex::new(granted),
             notified: Mutex::new(notified),
+            silent: AtomicBool::new(false),
         });
         *shared.port.lock().expect("a port") = serve(&shared, SocketAddr::new(ip, 0));
         serve(&shared, SocketAddr::new(ip, portmap::PORT));
@@ -101,6 +105,11 @@ impl Host {
     /// How the next GRANTED calls are answered; those after them are taken.
     pub fn answers(&self, answers: impl IntoIterator<Item = Say>) {
         self.shared.answers.lock().expect("answers").extend(answers);
+    }
+
+    /// Answers nothing any more, or answers again.
+    pub fn silence(&self, silent: bool) {
+        self.shared.silent.store(silent, Ordering::SeqCst);
     }
 
     /// Has the port mapper tell another port, and returns the one that it told.
@@ -166,6 +175,9 @@ fn connection(mut stream: TcpStream, shared: &Shared) -> Option<()> {
 
 impl Shared {
     fn answer(&self, record: &[u8], peer: SocketAddr, udp: bool) -> Option<Vec<u8>> {
+        if self.silent.load(Ordering::SeqCst) {
+            return None;
+        }
         let (header, mut arguments) = CallHeader::decode(record).expect("a call");
         let mut reply = Writer::new();
         reply.raw(&success_header(header.xid));
@@ -181,6 +193,7 @@ impl Shared {
                 let address = universal_address(SocketAddr::new(peer.ip(), port));
                 reply.opaque(address.as_bytes());
             }
+            (program, 4, 0) if program == NLM.0 => {}
             (program, version, procedure) if (program, version, procedure) == (NLM.0, 4, 5) => {
                 self.granted(&mut arguments, &mut reply, peer, udp)?;
             }

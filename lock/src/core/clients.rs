@@ -6,13 +6,22 @@ use super::Core;
 use crate::effect::{Effect, Outcome, WaitEnd};
 use crate::record::{ClientRecord, Record, RecordKey, RecordOp};
 use crate::table::{Attrs, Ids, Put, Standing, Waiter};
-use crate::types::WaiterId;
+use crate::types::{Owner, WaiterId};
 
 impl Core {
-    /// Notes that an owner's client asked for something.
-    pub(super) fn see(&mut self, owner: u32) {
-        let client = self.table.names.owners[owner].client;
-        self.table.names.clients[client].seen_ms = self.now_ms;
+    /// Notes that an owner's client asked for something, whatever it is answered. Gives the owner's
+    /// number, if it has one.
+    pub(super) fn see(&mut self, owner: &Owner) -> Option<u32> {
+        let names = &self.table.names;
+        let known = names.owner(owner);
+        let client = match known {
+            Some(owner) => Some(names.owners[owner].client),
+            None => names.client(&owner.client_id),
+        };
+        if let Some(client) = client {
+            self.table.names.clients[client].seen_ms = self.now_ms;
+        }
+        known
     }
 
     /// Puts the client of a request on record, where it said how to reach it. Comes before the
@@ -115,14 +124,20 @@ impl Core {
         }
     }
 
+    /// Ends a request that its owner did not give up: it may be there, and not know even of a
+    /// grant.
+    pub(super) fn take_waiter(&mut self, ix: u32, fx: &mut Vec<Effect>) {
+        let waiter = WaiterId(self.table.queue.seq(ix));
+        let context = Arc::clone(&self.table.queue.get(ix).context);
+        self.abandon(ix, fx);
+        fx.push(Effect::WaitOver { waiter, context, why: WaitEnd::Released });
+    }
+
     fn release_waiter(&mut self, ix: u32, keep: Option<u32>, fx: &mut Vec<Effect>) {
-        let &Waiter { incarnation, ref granted, ref context, .. } = self.table.queue.get(ix);
+        let &Waiter { incarnation, ref granted, .. } = self.table.queue.get(ix);
         let granted = granted.is_some();
         let Some(keep) = keep else {
-            // The client may be there, and not know even of a grant.
-            let (waiter, context) = (WaiterId(self.table.queue.seq(ix)), Arc::clone(context));
-            self.abandon(ix, fx);
-            return fx.push(Effect::WaitOver { waiter, context, why: WaitEnd::Released });
+            return self.take_waiter(ix, fx);
         };
         if keep != incarnation {
             if granted {

@@ -92,6 +92,8 @@ pub struct Counters {
     pub timed_out: u64,
     /// Since the start: clients that did not come back after they were disconnected.
     pub lapsed: u64,
+    /// Since the start: locks and shares taken from clients that did not come back, or went silent.
+    pub taken: u64,
     /// Since the start: grants rolled back.
     pub rolled_back: u64,
 }

@@ -259,12 +259,14 @@ impl Core {
     /// its client never got the reply that the server gave before it stopped. It is no new lock,
     /// and gets the answer it got then.
     pub(super) fn is_repetition(&self, owner: u32, file: u32, request: &LockRequest) -> bool {
-        let exact = self.grace.as_ref().is_some_and(|window| window.exact);
-        exact
+        let recovering = self.grace.is_some() || self.table.locks.unreclaimed > 0;
+        recovering
+            && !self.records_are_advice()
             && self.table.locks.own_in(owner, file, request.range).next().is_some_and(|ix| {
-                let attrs = self.table.locks.get(ix).attrs;
+                let Attrs { mode, incarnation, standing } = self.table.locks.get(ix).attrs;
                 self.table.locks.range(ix).contains(request.range)
-                    && (attrs.mode, attrs.incarnation) == (request.mode, request.incarnation)
+                    && (mode, incarnation) == (request.mode, request.incarnation)
+                    && (self.grace.is_some() || standing == Standing::Unreclaimed)
             })
     }
 
@@ -304,30 +306,20 @@ impl Core {
         Outcome::Done
     }
 
-    /// Drops what nobody reclaimed and lets everybody in.
+    /// Lets everybody in. What nobody reclaimed is dropped, unless it is held for those who could
+    /// not know of the restart.
     fn close_grace(&mut self, why: GraceEnd, fx: &mut Vec<Effect>) {
         let Some(window) = self.grace.take() else {
             return;
         };
-        let locks = &self.table.locks;
-        let unreclaimed: Vec<u32> = locks
-            .numbers()
-            .filter(|&ix| locks.get(ix).attrs.standing == Standing::Unreclaimed)
-            .collect();
-        let shares = &self.table.shares;
-        let unclaimed = |&(owner, file): &(u32, u32)| {
-            shares.get(owner, file).is_some_and(|share| share.unreclaimed)
-        };
-        let reservations: Vec<(u32, u32)> = shares.all().filter(unclaimed).collect();
-        let dropped = (unreclaimed.len() + reservations.len()) as u64;
-        for ix in unreclaimed {
-            self.table.release(ix, fx);
-        }
-        for (owner, file) in reservations {
-            self.table.release_share(owner, file, fx);
+        let left = self.unreclaimed();
+        let (dropped, kept) =
+            if self.config.unreachable_hold_ms == 0 { (left, 0) } else { (0, left) };
+        if dropped > 0 {
+            self.drop_unreclaimed(fx);
         }
         let reclaimed = window.reclaimed;
-        fx.push(Effect::Grace(GraceEvent::Closed { why, reclaimed, dropped }));
+        fx.push(Effect::Grace(GraceEvent::Closed { why, reclaimed, dropped, kept }));
         if !window.exact {
             // While the table was only advice these might have been promised to somebody else.
             fx.extend(self.tell_grants());

@@ -14,6 +14,7 @@ impl Core {
     /// waits for it.
     pub(super) fn settle(&mut self, fx: &mut Vec<Effect>) {
         self.follow_grace(fx);
+        self.follow_holds();
         if self.grace.is_some() {
             // Who waits is looked at when the window closes.
             self.table.freed.clear();

@@ -4,6 +4,8 @@ mod clients;
 mod counters;
 mod grace;
 mod grants;
+mod hold;
+mod lease;
 mod presence;
 mod requests;
 mod restore;
@@ -12,6 +14,7 @@ mod upgrade;
 mod view;
 
 pub use counters::{Counters, WaitTimes};
+pub use lease::Blocking;
 pub use view::{ClientView, GraceView};
 
 use std::collections::BTreeSet;
@@ -23,6 +26,7 @@ use crate::record::Record;
 use crate::table::Table;
 use crate::types::Token;
 use grace::Window;
+use hold::Holds;
 
 /// The lock table with its queues and its grace window.
 ///
@@ -41,6 +45,8 @@ pub struct Core {
     counters: Counters,
     /// When which disconnected client loses what it has.
     leaving: BTreeSet<(u64, u32)>,
+    /// Until when what was not reclaimed stands.
+    holds: Holds,
 }
 
 impl Core {
@@ -57,12 +63,14 @@ impl Core {
             rejected: Vec::new(),
             counters: Counters::default(),
             leaving: BTreeSet::new(),
+            holds: Holds::default(),
         }
     }
 
     /// Takes one input and appends what it causes to `effects`.
     ///
-    /// What is due by `now_ms` happens first: waiters expire, clients lapse, a grace window ends.
+    /// What is due by `now_ms` happens first: waiters expire, clients lapse, a grace window ends,
+    /// locks that nobody reclaimed are dropped.
     pub fn step(&mut self, now_ms: u64, input: Input, effects: &mut Vec<Effect>) {
         self.now_ms = self.now_ms.max(now_ms);
         effects.append(&mut self.unsaid);
@@ -70,6 +78,7 @@ impl Core {
             self.expire_waiters(effects);
             self.release_lapsed(effects);
             self.end_grace_when_due(effects);
+            self.release_unreclaimed(effects);
             self.settle(effects);
         }
         if !self.leaving.is_empty()
@@ -89,7 +98,8 @@ impl Core {
         }
         let window = self.grace.as_ref().map(|window| window.until_ms);
         let lapse = self.leaving.first().map(|&(lapses_ms, _)| lapses_ms);
-        window.into_iter().chain(lapse).chain(self.table.queue.next_expiry_ms()).min()
+        let others = [lapse, self.holds.next_ms(), self.table.queue.next_expiry_ms()];
+        window.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     fn take(&mut self, input: Input, fx: &mut Vec<Effect>) {
@@ -117,6 +127,10 @@ impl Core {
             Input::ForgetClient { token, client_id } => (token, self.forget(&client_id, fx)),
             Input::EndGrace { token } => (token, self.end_grace_by_order(fx)),
             Input::Disconnected { client_id } => return self.disconnected(&client_id, fx),
+            Input::ClientReached { client_id } => return self.client_reached(&client_id),
+            Input::ClientSilent { client_id, since_ms } => {
+                return self.client_silent(&client_id, since_ms, fx);
+            }
             Input::GrantOutcome { waiter, outcome } => {
                 return match outcome {
                     GrantAck::Accepted => self.grant_accepted(waiter, fx),

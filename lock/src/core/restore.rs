@@ -2,7 +2,7 @@
 
 use super::Core;
 use super::grace::Window;
-use crate::config::Config;
+use crate::config::{Config, Recovery};
 use crate::effect::{Effect, GraceEvent};
 use crate::record::{LockRecord, Record, RecordOp, ShareRecord, WaiterRecord};
 use crate::table::{Attrs, ClientSlot, Held, Share, Standing, Waiter};
@@ -17,8 +17,12 @@ impl Core {
     /// Where they hold locks or shares, the grace window opens: those stand, and for `grace_ms`
     /// milliseconds only reclaims are admitted. `exact` = the records are all that was held (the
     /// server stopped, the machine did not): then the window closes as soon as every one of
-    /// them is reclaimed or released, and does not open where there is none. Otherwise the records
-    /// are advice, and it opens wherever a client is on record that may hold more than they say.
+    /// them is reclaimed or released, and does not open where there is none, nor where
+    /// [`Config::recovery`] is [`Recovery::Instant`]. Otherwise the records are advice, and it opens
+    /// wherever a client is on record that may hold more than they say.
+    ///
+    /// What is not reclaimed in these `grace_ms` is dropped then, unless
+    /// [`Config::unreachable_hold_ms`] lets it stand.
     ///
     /// Grants that were not acknowledged are sent again, waiters keep their places. The first
     /// [`Core::step`] gives out the effects of all this, so a [`Input::Tick`](crate::Input::Tick)
@@ -168,7 +172,14 @@ impl Core {
         }
         let until_ms = self.now_ms.saturating_add(grace_ms);
         let holds = |slot: &ClientSlot| slot.held + slot.shares > 0;
-        let clients = names.clients.iter().filter(|(_, slot)| holds(slot)).count() as u64;
+        let holders: Vec<u32> =
+            names.clients.iter().filter(|(_, slot)| holds(slot)).map(|(ix, _)| ix).collect();
+        let clients = holders.len() as u64;
+        self.hold_unreclaimed(holders, grace_ms);
+        if exact && self.config.recovery == Recovery::Instant {
+            let standing = GraceEvent::Instant { locks: left, clients };
+            return self.unsaid.push(Effect::Grace(standing));
+        }
         let opened = GraceEvent::Opened { locks: left, clients, until_ms, exact };
         self.unsaid.push(Effect::Grace(opened));
         self.grace = Some(Window {

@@ -13,16 +13,14 @@ impl Core {
     /// others have on record and did not reclaim is not in the way of a reclaim where the records
     /// are advice: it may have been given up since.
     pub(super) fn share(&mut self, request: &ShareRequest, fx: &mut Vec<Effect>) -> Outcome {
-        let owner = self.table.names.owner(&request.owner);
+        let owner = self.see(&request.owner);
         let file = self.table.names.file(&request.file);
         let wanted = Reservation { access: request.access, deny: request.deny };
         if let (Some(owner), Some(file)) = (owner, file)
             && let Some(&held) = self.table.shares.get(owner, file)
+            && self.is_known(&held, request)
         {
-            self.see(owner);
-            if self.is_known(&held, request) {
-                return self.confirm_share(owner, file, held, request, fx);
-            }
+            return self.confirm_share(owner, file, held, request, fx);
         }
         match self.grace_left_ms() {
             Some(left_ms) if !request.reclaim => return Outcome::Grace { left_ms },
@@ -51,14 +49,14 @@ impl Core {
         outcome
     }
 
-    /// Whether a request asks for what its owner has already: sent again, or a reclaim, or in an
-    /// exact window one whose reply was lost with the server.
+    /// Whether a request asks for what its owner has already: sent again, or a reclaim, or where
+    /// the records are exact one whose reply was lost with the server.
     fn is_known(&self, held: &Share, request: &ShareRequest) -> bool {
         let wanted = Reservation { access: request.access, deny: request.deny };
         if request.reclaim {
             return held.reservation.covers(wanted);
         }
-        let stands = !held.unreclaimed || self.grace.as_ref().is_some_and(|window| window.exact);
+        let stands = !held.unreclaimed || !self.records_are_advice();
         stands && (held.reservation, held.incarnation) == (wanted, request.incarnation)
     }
 
@@ -133,12 +131,10 @@ impl Core {
         file: &FileId,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
-        let names = &self.table.names;
-        if let (Some(owner), Some(file)) = (names.owner(owner), names.file(file)) {
-            self.see(owner);
-            if self.table.release_share(owner, file, fx) {
-                self.counters.unshared += 1;
-            }
+        if let (Some(owner), Some(file)) = (self.see(owner), self.table.names.file(file))
+            && self.table.release_share(owner, file, fx)
+        {
+            self.counters.unshared += 1;
         }
         Outcome::Done
     }

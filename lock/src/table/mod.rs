@@ -1,5 +1,6 @@
 //! The table: who holds what, who reserved what and who waits, with every index kept in step.
 
+mod awaited;
 mod deadlock;
 mod locks;
 mod lookup;

@@ -141,6 +141,13 @@ class Guest:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
+    def freeze(self):
+        """Stops the guest's time: it takes nothing, sends nothing, and knows of nothing."""
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self):
+        os.kill(self.process.pid, signal.SIGCONT)
+
     def unplug(self):
         ip(f"link set {self.tap} down")
 

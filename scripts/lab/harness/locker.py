@@ -13,6 +13,7 @@ ANSWER_S = 10
 class Locker:
     def __init__(self, guest, path):
         self.guest = guest
+        self.path = path
         self.channel = guest.open(["python3", f"{TOOLS}/locker.py", path])
         self.pid = int(self.channel.read_line(ANSWER_S))
 

@@ -70,6 +70,9 @@ class Cleat(Server):
     def __init__(self, directory, exports):
         super().__init__(directory, exports)
         self.ready_before = 0
+        # What a scenario wants said besides, from the next start on.
+        self.more = []
+        self.log_before = 0
         if not self.BINARY.exists():
             raise CheckFailed(f"{self.BINARY} is missing: cargo build --release builds it")
 
@@ -80,7 +83,17 @@ class Cleat(Server):
         return [*words, *self.flags()]
 
     def flags(self):
-        return ["--listen", SERVER, "--state-dir", str(self.directory / "state")]
+        return ["--listen", SERVER, "--state-dir", str(self.directory / "state"), *self.more]
+
+    def restart_killed(self, *more):
+        """Kills it and starts it with other flags; what it logs from there on is `logged`."""
+        self.kill()
+        self.more = list(more)
+        self.log_before = self.log.stat().st_size
+        self.start()
+
+    def logged(self):
+        return self.log.read_bytes()[self.log_before :].decode(errors="replace")
 
     def start(self):
         self.ready_before = self.ready_lines()

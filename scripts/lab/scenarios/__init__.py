@@ -8,6 +8,7 @@ from . import (
     ownership,
     portmap,
     quickstart,
+    recovery,
     server_crash,
     unprivileged,
 )
@@ -20,9 +21,10 @@ SCENARIOS = {
     "locks": locks,
     "server-crash": server_crash,
     "client-crash": client_crash,
+    "recovery": recovery,
     "portmap": portmap,
     "unprivileged": unprivileged,
 }
 
 # What other servers do not claim to do.
-CLEAT_ONLY = {"quickstart", "portmap", "unprivileged"}
+CLEAT_ONLY = {"quickstart", "portmap", "recovery", "unprivileged"}

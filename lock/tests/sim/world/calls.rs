@@ -105,6 +105,7 @@ impl World {
             && let Some(server) = &mut self.server
         {
             server.unheard.retain(|&unheard| unheard != host);
+            self.tell_server(Inbound::Reached(host));
         }
     }
 }

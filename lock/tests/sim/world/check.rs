@@ -4,13 +4,15 @@
 //! a lock, and neither gave it up nor lost it, is held to have it by the server*. As the core's own
 //! locks exclude each other, so do then the clients' beliefs (which are compared too). A client's
 //! byte is given up when it sends the UNLOCK or the downgrade, not when that is answered. It is
-//! lost, which the protocol permits, in these cases only, and then set apart by [`World::mark_lost`]:
-//! a grace window was closed by its deadline or by order before the client had reclaimed it; an
-//! administrator cleared the client, or its time after a disconnection was over; another one, which had lost the lock that way and did not know
-//! either, reclaimed it first where the records were advice; or a reclaim was refused, which is
-//! itself a failure where the window was open and the client honest. While the server is down the claim rests on its store: it
-//! is judged when the next one has started, at once where the records are exact, and from the end
-//! of the window where they are advice.
+//! lost, which the protocol permits, in these cases only, and then set apart by
+//! [`World::mark_lost`] or [`World::taken`]: the server took it in a way that `recovery.rs` finds
+//! right; a grace window was closed by its deadline or by order before the client had reclaimed it;
+//! an administrator cleared the client, or its time after a disconnection was over; another one,
+//! which had lost the lock that way and did not know either, reclaimed it first where the records
+//! were advice; or a reclaim was refused, which is itself a failure where the client is honest.
+//! While the server is down the claim rests on its store: it is judged when the next one has
+//! started, at once where the records are exact, and from the end of the window where they are
+//! advice.
 
 use std::collections::BTreeMap;
 
@@ -126,23 +128,23 @@ impl World {
                     self.check_new(request, open);
                     self.check_held(request, wish.span);
                     if wish.upgrade {
-                        self.met.upgraded();
+                        self.met.note("upgraded");
                     }
                 }
                 let held = Span { mode: cleat_lock::Mode::Shared, ..wish.span };
                 if *outcome == Outcome::NotFound && self.is_honest(request, held) {
                     self.fail(|| format!("an honest upgrade finds nothing: {request:?}"));
                 }
-                self.check_limits(request, wish.span.file, open);
+                self.check_limits(request, wish.span.file);
             }
             Body::Reclaim { span } => self.check_reclaim(request, span, outcome, open),
-            Body::Unlock { span } => self.check_limits(request, span.file, open),
+            Body::Unlock { span } => self.check_limits(request, span.file),
             Body::Share { file, deal, reclaim } => {
                 if granted && !reclaim {
                     self.check_new(request, open);
                 }
                 self.check_share(request, (file, deal, reclaim), outcome, open);
-                self.check_limits(request, file, open);
+                self.check_limits(request, file);
             }
             Body::Unshare { file } => self.check_unshared(request, file),
             Body::Restarted => self.check_restarted(request.host, request.life),
@@ -175,7 +177,7 @@ impl World {
                 self.mark_taken(span, (request.host, request.process));
             }
             self.check_held(request, span);
-        } else if open && honest && !may_refuse(outcome, exact) {
+        } else if honest && !may_refuse(outcome, exact) {
             self.fail(|| format!("an honest reclaim is refused: {request:?} {outcome:?}"));
         }
     }
@@ -197,7 +199,7 @@ impl World {
             if reclaim && open && !exact && !honest {
                 self.mark_share_taken(file, deal, who);
             }
-        } else if reclaim && open && honest && !may_refuse(outcome, exact) {
+        } else if reclaim && honest && !may_refuse(outcome, exact) {
             self.fail(|| format!("an honest reclaim is refused: {request:?} {outcome:?}"));
         }
     }
@@ -211,11 +213,11 @@ impl World {
     }
 
     /// What a request adds stays within the limits. (Reclaims of what is on record may pass them,
-    /// and in grace a request may turn out to be such.)
-    fn check_limits(&mut self, request: &Request, file: usize, open: bool) {
+    /// and while something is left to reclaim a request may turn out to be such.)
+    fn check_limits(&mut self, request: &Request, file: usize) {
         let Some(server) = &self.server else { return };
         let (step, before) = &server.before;
-        if *step == self.steps && !open {
+        if *step == self.steps && !self.recovering {
             let beyond = server.table.beyond(&self.limits, before, (request.host, file));
             if let Some(beyond) = beyond {
                 self.fail(|| format!("{beyond}: {request:?}"));

@@ -83,6 +83,8 @@ pub struct Host {
     pub up: bool,
     /// It is up and has no connection.
     pub away: bool,
+    /// Until then it stands still.
+    pub frozen_until_ms: u64,
     pub life: u32,
     pub processes: Vec<Process>,
     /// The latest server instance that it heard of.
@@ -108,6 +110,7 @@ impl Host {
             protocol,
             up: true,
             away: false,
+            frozen_until_ms: 0,
             life: 1,
             processes: kinds.iter().map(process).collect(),
             known_epoch: 0,
@@ -240,16 +243,17 @@ impl World {
         self.touched = true;
         let Process { held, shares, .. } = &mut self.hosts[host].processes[process];
         match body {
+            // What came meanwhile is more than was reclaimed, and stands or falls by itself.
             Body::Reclaim { span } if granted => {
                 for cell in span.cells() {
-                    if let Some(cell) = held.get_mut(&cell) {
+                    if let Some(cell) = held.get_mut(&cell).filter(|cell| cell.sure <= span.mode) {
                         *cell = Held { epoch, lost, mode: cell.sure, ..*cell };
                     }
                 }
             }
             Body::Reclaim { span } => held.retain(|&cell, _| !span.has(cell)),
             Body::Share { file, deal, .. } if granted => {
-                if let Some(share) = shares.get_mut(&file) {
+                if let Some(share) = shares.get_mut(&file).filter(|it| deal.covers(it.sure)) {
                     *share = Reserved { deal, epoch, lost, ..*share };
                 }
             }

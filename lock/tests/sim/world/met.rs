@@ -6,7 +6,7 @@ use std::ops::AddAssign;
 use cleat_lock::Counters;
 
 /// The names of what is counted.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 21] = [
     "granted",
     "granted after a wait",
     "reclaimed",
@@ -23,6 +23,11 @@ const NAMES: [&str; 16] = [
     "lapsed",
     "rolled back",
     "upgraded",
+    "recovered at once",
+    "held beyond a window",
+    "taken from the unreachable",
+    "taken from who did not reclaim",
+    "taken from the silent",
 ];
 
 /// How often what happened.
@@ -53,11 +58,18 @@ impl Met {
             lapsed,
             rolled_back,
             0,
+            0,
+            0,
+            0,
+            0,
+            0,
         ]);
     }
 
-    pub fn upgraded(&mut self) {
-        self.0[NAMES.len() - 1] += 1;
+    /// Counts one more of what the core does not count.
+    pub fn note(&mut self, name: &str) {
+        let place = NAMES.iter().position(|known| *known == name);
+        self.0[place.expect("a name of the list")] += 1;
     }
 
     /// What never happened.

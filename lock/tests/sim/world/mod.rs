@@ -16,6 +16,7 @@ mod check;
 mod host;
 mod met;
 mod process;
+mod recovery;
 mod requests;
 mod rng;
 mod server;
@@ -37,6 +38,9 @@ use types::{Event, FILES, Inbound, Lane, Message, Names, Protocol, Request};
 /// How long a run is loud, and how long it may take to come to rest.
 const LOUD_MS: u64 = 400_000;
 const REST_MS: u64 = 1_500_000;
+
+/// How long users wait when all is quiet before they look whether there is a deadlock.
+const PATIENCE_MS: u64 = 300_000;
 
 /// A run that went wrong.
 #[allow(dead_code, reason = "the test shows all of it by Debug, the command field by field")]
@@ -90,6 +94,9 @@ pub struct World {
     pub quiet: bool,
     pub files: usize,
     pub power: bool,
+    pub plan: recovery::Plan,
+    /// Something was left to reclaim when the latest request came.
+    pub recovering: bool,
     pub limits: Limits,
     pub ttl_ms: u64,
     pub grace_ms: u64,
@@ -159,6 +166,8 @@ impl World {
             quiet: false,
             files: 1 + rng.index(FILES),
             power: rng.chance(200),
+            plan: recovery::Plan::new(&mut rng),
+            recovering: false,
             limits: if rng.chance(250) { small_limits(&mut rng) } else { Limits::default() },
             ttl_ms: pick(&mut rng, &[0, 5_000, 30_000, 120_000]),
             grace_ms: pick(&mut rng, &[45_000, 90_000]),
@@ -178,8 +187,9 @@ impl World {
     fn play(&mut self) {
         self.start_server();
         for host in 0..self.hosts.len() {
-            self.plan(host);
+            self.plan_host(host);
         }
+        self.plan_freezes(LOUD_MS);
         self.after(LOUD_MS, Event::Quiet);
         let end_ms = self.now_ms + LOUD_MS + REST_MS;
         while let Some(((at_ms, _), event)) = self.queue.pop_first() {
@@ -202,7 +212,7 @@ impl World {
     }
 
     /// What will befall a host.
-    fn plan(&mut self, host: usize) {
+    fn plan_host(&mut self, host: usize) {
         for process in 0..self.hosts[host].processes.len() {
             self.after(0, Event::Think { host, life: 1, process });
         }
@@ -229,6 +239,7 @@ impl World {
         if self.tracing && !matches!(event, Event::Wake { .. }) {
             self.lines.push(format!("{now:>9} {event:?}"));
         }
+        let Some(event) = self.unless_frozen(event) else { return };
         match event {
             Event::Deliver(message) => self.deliver(*message),
             Event::Think { host, life, process } => self.think(host, life, process),
@@ -252,14 +263,22 @@ impl World {
                 self.callback_timeout(waiter, attempt);
             }
             Event::NotifyAgain { epoch: of, host } if of == epoch => self.notify_again(host),
+            Event::Freeze { host } => self.freeze(host),
+            Event::Probe { epoch: of } if of == epoch => self.probe(epoch),
             Event::EndGrace => self.tell_server(Inbound::EndGrace),
             Event::ClearHost { host } => self.tell_server(Inbound::ClearHost(host)),
             Event::ForgetHost { host } => self.tell_server(Inbound::ForgetHost(host)),
             Event::Quiet => {
                 self.quiet = true;
+                self.after(PATIENCE_MS, Event::Patience);
+                self.thaw_all();
                 for host in 0..self.hosts.len() {
                     self.tell_server(Inbound::ForgetHost(host));
                 }
+            }
+            Event::Patience => {
+                self.lose_patience();
+                self.after(PATIENCE_MS, Event::Patience);
             }
             _ => {}
         }

@@ -11,6 +11,7 @@ use cleat_lock::{
 
 use super::World;
 use super::calls::{Pending, episode};
+use super::recovery::{Plan, Presence};
 use super::table::Table;
 use super::types::{Event, Inbound, Lane, Message, Reply, Request, wisher};
 
@@ -33,6 +34,7 @@ pub struct Server {
     pub unheard: Vec<usize>,
     /// Hosts said to be disconnected that showed no sign of life since, and when.
     pub gone: BTreeMap<usize, u64>,
+    pub presence: Presence,
     pub restoring: bool,
     alarm_ms: u64,
 }
@@ -59,7 +61,10 @@ pub fn file_id(file: usize) -> FileId {
 
 impl World {
     pub fn config(&mut self) -> Config {
+        let &Plan { recovery, unreachable_hold_ms, .. } = &self.plan;
         Config {
+            recovery,
+            unreachable_hold_ms,
             limits: self.limits.clone(),
             disconnect_ttl_ms: self.ttl_ms,
             hash_seed: self.rng.next(),
@@ -104,11 +109,15 @@ impl World {
             calls: BTreeMap::new(),
             unheard: hosts.clone(),
             gone: BTreeMap::new(),
+            presence: Presence::new(self.now_ms),
             restoring: true,
             alarm_ms: u64::MAX,
         });
         for &host in &hosts {
             self.after(1, Event::NotifyAgain { epoch, host });
+        }
+        if self.plan.lease_ms > 0 {
+            self.after(1, Event::Probe { epoch });
         }
         self.step(Input::Tick);
         // No connection outlives the server.
@@ -190,11 +199,18 @@ impl World {
         }
         let stamp = self.steps;
         let (mut outcome, mut closed, mut lapsed) = (None, None, Vec::new());
-        let mut recorded = false;
+        let (mut recorded, mut taken) = (false, Vec::new());
         for effect in &effects {
             match effect {
                 Effect::Reply { outcome: reply, .. } => outcome = Some(reply.clone()),
-                Effect::Grace(GraceEvent::Closed { why, .. }) => closed = Some(*why),
+                Effect::Grace(GraceEvent::Closed { why, dropped, kept, .. }) => {
+                    closed = Some((*why, *dropped));
+                    if *kept > 0 {
+                        self.met.note("held beyond a window");
+                    }
+                }
+                Effect::Grace(GraceEvent::Instant { .. }) => self.met.note("recovered at once"),
+                Effect::Taken(one) => taken.push(one.clone()),
                 Effect::Lapsed { client_id } => lapsed.push(client_id.clone()),
                 Effect::Persist(_) => recorded = true,
                 _ => {}
@@ -205,14 +221,17 @@ impl World {
         for client_id in lapsed {
             self.lapsed(self.host_of(&client_id));
         }
-        if let Some(why) = closed {
+        if let Some((why, dropped)) = closed {
             self.closed = stamp;
             self.check_close(why);
-            if why != GraceEnd::AllSettled {
+            let exact = self.server.as_ref().is_some_and(|server| server.exact);
+            if why != GraceEnd::AllSettled && (dropped > 0 || !exact) {
                 self.mark_lost(None);
             }
         }
+        taken.iter().for_each(|taken| self.taken(taken));
         self.check_step();
+        self.check_holds();
         outcome
     }
 

@@ -148,6 +148,29 @@ impl Table {
             || self.granted().any(by_own_grant)
     }
 
+    /// Whether the owner waits for itself, through others.
+    pub fn is_deadlocked(&self, target: Who) -> bool {
+        let (mut open, mut met) = (vec![target], BTreeSet::new());
+        while let Some(who) = open.pop() {
+            for waiter in self.waiting().filter(|waiter| waiter.who == who) {
+                let holders = self.locks.iter().filter(|lock| conflict(lock.span, waiter.span));
+                let ahead = self.waiting().filter(|other| {
+                    other.waiter < waiter.waiter && conflict(other.span, waiter.span)
+                });
+                let others = holders.map(|lock| lock.who).chain(ahead.map(|other| other.who));
+                for other in others.filter(|&other| other != who) {
+                    if other == target {
+                        return true;
+                    }
+                    if met.insert(other) {
+                        open.push(other);
+                    }
+                }
+            }
+        }
+        false
+    }
+
     /// A waiter whose time is over.
     pub fn overdue(&self, now_ms: u64) -> Option<String> {
         let due = |at_ms: u64| at_ms != 0 && at_ms <= now_ms;

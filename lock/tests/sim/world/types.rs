@@ -306,6 +306,14 @@ pub enum Event {
         epoch: u64,
         host: usize,
     },
+    /// A host stands still for a while, and does not know it.
+    Freeze {
+        host: usize,
+    },
+    /// The server looks after clients that are in others' way.
+    Probe {
+        epoch: u64,
+    },
     /// An administrator's order.
     EndGrace,
     ClearHost {
@@ -316,6 +324,8 @@ pub enum Event {
         host: usize,
     },
     Quiet,
+    /// Users look after those of their requests that wait and did not ask for deadlocks to be found.
+    Patience,
 }
 
 /// What waits for the driver.
@@ -327,6 +337,10 @@ pub enum Inbound {
     ClearHost(usize),
     ForgetHost(usize),
     Disconnected(usize),
+    /// The host knows of the restart.
+    Reached(usize),
+    /// The host answers nothing, since then.
+    Silent(usize, u64),
 }
 
 /// One cell as a client believes to hold it.

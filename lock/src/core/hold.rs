@@ -1,0 +1,173 @@
+//! Locks on record that their clients did not reclaim: how long they stand, and their end.
+//!
+//! A client that has heard of the restart reclaims at once, so what it has not reclaimed within the
+//! time of a grace window is nobody's any more. One that could not be told may come back: what it
+//! has stands for [`Config::unreachable_hold_ms`](crate::Config::unreachable_hold_ms) longer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Core;
+use crate::effect::{Effect, Taken, TakenWhy};
+use crate::table::Standing;
+
+/// Until when what is unreclaimed stands, by client.
+#[derive(Debug, Default)]
+pub(super) struct Holds {
+    /// How long a client that was told may take, in milliseconds.
+    window_ms: u64,
+    by_client: BTreeMap<u32, Hold>,
+    due: BTreeSet<(u64, u32)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    until_ms: u64,
+    /// Whether the client has heard of the restart.
+    reached: bool,
+}
+
+impl Holds {
+    /// When the next client's time is over.
+    pub(super) fn next_ms(&self) -> Option<u64> {
+        self.due.first().map(|&(until_ms, _)| until_ms)
+    }
+
+    fn set(&mut self, client: u32, hold: Hold) {
+        if let Some(before) = self.by_client.insert(client, hold) {
+            self.due.remove(&(before.until_ms, client));
+        }
+        self.due.insert((hold.until_ms, client));
+    }
+
+    /// A client whose time is over, and whether it has heard of the restart.
+    fn pop_due(&mut self, now_ms: u64) -> Option<(u32, bool)> {
+        let &(until_ms, client) = self.due.first()?;
+        if until_ms > now_ms {
+            return None;
+        }
+        self.due.pop_first();
+        let hold = self.by_client.remove(&client);
+        Some((client, hold.is_some_and(|hold| hold.reached)))
+    }
+
+    fn clear(&mut self) {
+        self.by_client.clear();
+        self.due.clear();
+    }
+}
+
+impl Core {
+    /// Begins the time for reclaiming, `window_ms` milliseconds, for these clients.
+    pub(super) fn hold_unreclaimed(&mut self, clients: Vec<u32>, window_ms: u64) {
+        let hold_ms = window_ms.saturating_add(self.config.unreachable_hold_ms);
+        let until_ms = self.now_ms.saturating_add(hold_ms);
+        self.holds.window_ms = window_ms;
+        for client in clients {
+            self.holds.set(client, Hold { until_ms, reached: false });
+        }
+    }
+
+    /// Gives a client that heard of the restart the whole time for reclaiming from now on,
+    /// however late that is, and no more.
+    pub(super) fn client_reached(&mut self, client_id: &str) {
+        let Some(client) = self.table.names.client(client_id) else {
+            return;
+        };
+        let Some(&Hold { until_ms, reached: false }) = self.holds.by_client.get(&client) else {
+            return;
+        };
+        let told_ms = self.now_ms.saturating_add(self.holds.window_ms);
+        let until_ms = if self.config.unreachable_hold_ms == 0 { until_ms } else { told_ms };
+        self.holds.set(client, Hold { until_ms, reached: true });
+    }
+
+    /// Forgets the times where nothing is left to reclaim. (Over records that are advice there may
+    /// be again: a reclaim may end another's grant.)
+    pub(super) fn follow_holds(&mut self) {
+        if !self.holds.due.is_empty() && self.unreclaimed() == 0 && !self.records_are_advice() {
+            self.holds.clear();
+        }
+    }
+
+    /// Drops what clients have not reclaimed whose time is over.
+    pub(super) fn release_unreclaimed(&mut self, fx: &mut Vec<Effect>) {
+        while let Some((client, reached)) = self.holds.pop_due(self.now_ms) {
+            let why = if reached { TakenWhy::NotReclaimed } else { TakenWhy::Unreachable };
+            self.take_unreclaimed(client, why, fx);
+        }
+    }
+
+    fn take_unreclaimed(&mut self, client: u32, why: TakenWhy, fx: &mut Vec<Effect>) {
+        // Its number may be another's by now, or nobody's.
+        let Some(slot) = self.table.names.clients.get(client) else {
+            return;
+        };
+        let client_id = Arc::clone(&slot.id);
+        let owners: Vec<u32> = slot.owners.iter().copied().collect();
+        let table = &self.table;
+        let unreclaimed = |&ix: &u32| table.locks.get(ix).attrs.standing == Standing::Unreclaimed;
+        let locks: Vec<u32> = owners
+            .iter()
+            .flat_map(|&owner| table.locks.own_all(owner))
+            .filter(unreclaimed)
+            .collect();
+        let mut shares = Vec::new();
+        for owner in owners {
+            let unclaimed =
+                |&file: &u32| table.shares.get(owner, file).is_some_and(|share| share.unreclaimed);
+            shares.extend(table.shares.own_all(owner).filter(unclaimed).map(|file| (owner, file)));
+        }
+        self.take_away(client_id, why, &locks, &shares, fx);
+    }
+
+    /// Releases locks and shares (by owner and file) of a client, and says so.
+    pub(super) fn take_away(
+        &mut self,
+        client_id: Arc<str>,
+        why: TakenWhy,
+        locks: &[u32],
+        shares: &[(u32, u32)],
+        fx: &mut Vec<Effect>,
+    ) {
+        if locks.is_empty() && shares.is_empty() {
+            return;
+        }
+        let named = locks.iter().take(Taken::NAMED_MAX).map(|&ix| self.table.lock_record(ix));
+        let taken = Taken {
+            client_id,
+            why,
+            locks: locks.len() as u64,
+            shares: shares.len() as u64,
+            named: named.collect(),
+        };
+        for &ix in locks {
+            self.table.release(ix, fx);
+        }
+        for &(owner, file) in shares {
+            self.table.release_share(owner, file, fx);
+        }
+        self.counters.taken += taken.locks + taken.shares;
+        fx.push(Effect::Taken(taken));
+    }
+
+    /// Drops all that nobody reclaimed.
+    pub(super) fn drop_unreclaimed(&mut self, fx: &mut Vec<Effect>) {
+        let locks = &self.table.locks;
+        let unreclaimed: Vec<u32> = locks
+            .numbers()
+            .filter(|&ix| locks.get(ix).attrs.standing == Standing::Unreclaimed)
+            .collect();
+        let shares = &self.table.shares;
+        let unclaimed = |&(owner, file): &(u32, u32)| {
+            shares.get(owner, file).is_some_and(|share| share.unreclaimed)
+        };
+        let reservations: Vec<(u32, u32)> = shares.all().filter(unclaimed).collect();
+        for ix in unreclaimed {
+            self.table.release(ix, fx);
+        }
+        for (owner, file) in reservations {
+            self.table.release_share(owner, file, fx);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What the lock core tells people: of the grace window, and of locks that it took away.
+
+use cleat_lock::{GraceEnd, GraceEvent, LockRecord, Mode, Taken, TakenWhy};
+use tracing::{debug, info, warn};
+
+pub(super) fn log_grace(event: GraceEvent, now_ms: u64) {
+    match event {
+        GraceEvent::Opened { locks, clients, until_ms, exact } => {
+            let seconds = until_ms.saturating_sub(now_ms).div_ceil(1000);
+            let early = if exact { "or as soon as all are back" } else { "in any case" };
+            info!(
+                locks,
+                clients,
+                "grace opened: waiting for the locks on record, {seconds} s at most, {early}"
+            );
+        }
+        GraceEvent::Instant { locks, clients } => {
+            info!(locks, clients, "no grace: the locks on record stand, all others are granted");
+        }
+        GraceEvent::Progress { reclaimed, left } => debug!(reclaimed, left, "grace goes on"),
+        GraceEvent::Closed { why, reclaimed, dropped, kept } => {
+            let why = match why {
+                GraceEnd::AllSettled => "every lock on record was reclaimed or released",
+                GraceEnd::Deadline => "its time is over",
+                GraceEnd::Ordered => "an administrator ended it",
+            };
+            if dropped > 0 {
+                warn!(
+                    reclaimed,
+                    dropped, "grace closed: {why}; locks nobody reclaimed are dropped"
+                );
+            } else if kept > 0 {
+                warn!(
+                    reclaimed,
+                    kept,
+                    "grace closed: {why}; locks nobody reclaimed stand while their clients are \
+                     out of reach"
+                );
+            } else {
+                info!(reclaimed, "grace closed: {why}");
+            }
+        }
+    }
+}
+
+pub(super) fn log_taken(taken: &Taken, now_ms: u64) {
+    let Taken { client_id, locks, shares, .. } = taken;
+    let why = match taken.why {
+        TakenWhy::Unreachable => "it could not be told of the restart in all this time".to_owned(),
+        TakenWhy::NotReclaimed => "it knows of the restart and did not reclaim them".to_owned(),
+        TakenWhy::Silent { since_ms } => {
+            let seconds = now_ms.saturating_sub(since_ms) / 1000;
+            format!("others wait for them, and it has answered nothing for {seconds} s")
+        }
+    };
+    let named: Vec<String> = taken.named.iter().map(name).collect();
+    warn!(
+        client = %client_id, locks, shares,
+        "locks are taken from a client: {why}: {}", named.join(", ")
+    );
+}
+
+/// A lock in a line for people.
+fn name(lock: &LockRecord) -> String {
+    let mode = if lock.mode == Mode::Exclusive { "exclusive" } else { "shared" };
+    let (owner, range, file) = (&lock.owner.owner_id, lock.range, &lock.file);
+    format!("{range:?} {mode} of {owner} on {file:?} in {}", lock.owner.share_name)
+}

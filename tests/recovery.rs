@@ -1,0 +1,207 @@
+//! Restarts with clients that come back, that do not, and that are gone without a restart. Fake
+//! client hosts stand where callbacks matter, so most tests have a network of their own and need
+//! root.
+
+mod harness;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use cleat_nlm::wire::Stat;
+use harness::host::{Host, own_network};
+use harness::{Client, EXCLUSIVE, RECLAIM, Server, Site, WAIT, until};
+
+const SOON: Duration = Duration::from_secs(20);
+const A: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
+const B: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 4));
+const C: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 5));
+const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 10));
+
+fn serve(site: &Site, more: &[&str]) -> Server {
+    let export = format!("{}:rw,no_root_squash", site.export.display());
+    let arguments = [&["--export", &export][..], more].concat();
+    Server::start_at(site.path(), "*:2049", &arguments)
+}
+
+fn client(name: &str, from: IpAddr) -> Client {
+    Client::connect_to(SocketAddr::new(SERVER, 2049), name, from)
+}
+
+#[test]
+fn in_instant_mode_the_first_new_lock_is_granted_at_once_and_only_a_conflict_refused() {
+    if !own_network() {
+        return;
+    }
+    let site = Site::new();
+    let server = serve(&site, &[]);
+    // Nobody answers at this client's address.
+    let mut a = client("a", A);
+    let file = a.file(&site);
+    assert_eq!(a.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+    server.kill();
+    let server = serve(&site, &["--recovery", "instant"]);
+    let mut b = client("b", B);
+    assert_eq!(b.lock(&file, 2, (1, 1), EXCLUSIVE), Stat::Granted);
+    assert_eq!(b.lock(&file, 2, (0, 1), EXCLUSIVE), Stat::Denied);
+    assert_eq!(b.test(&file, 2, (0, 0), true), Err((1, 0, 1)));
+    // Nothing that was acknowledged is missing: this was never b's.
+    assert_eq!(b.lock(&file, 2, (5, 1), RECLAIM), Stat::Denied);
+    let mut a = client("a", A);
+    assert_eq!(a.lock(&file, 1, (0, 1), RECLAIM), Stat::Granted);
+    assert_eq!(a.unlock(&file, 1, (0, 1)), Stat::Granted);
+    assert_eq!(b.lock(&file, 2, (0, 1), EXCLUSIVE), Stat::Granted);
+    assert!(server.log().contains("no grace: the locks on record stand"));
+}
+
+#[test]
+fn a_lock_of_a_client_out_of_reach_outlasts_the_window_and_goes_to_who_waits_after_the_hold() {
+    if !own_network() {
+        return;
+    }
+    let site = Site::new();
+    let server = serve(&site, &[]);
+    let mut a = client("a", A);
+    let file = a.file(&site);
+    assert_eq!(a.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+    server.kill();
+    let host_b = Host::new(B);
+    let server = serve(&site, &["--grace-s", "2", "--unreachable-hold-s", "4"]);
+    let mut b = client("b", B);
+    assert_eq!(b.lock(&file, 2, (1, 1), EXCLUSIVE), Stat::DeniedGracePeriod);
+    until(SOON, Stat::Granted, || b.lock(&file, 2, (1, 1), EXCLUSIVE));
+    assert_eq!(b.lock(&file, 2, (0, 1), EXCLUSIVE), Stat::Denied);
+    assert_eq!(b.lock(&file, 2, (0, 1), WAIT), Stat::Blocked);
+    assert_eq!(host_b.granted(SOON).range, (0, 1));
+    let log = server.log();
+    assert!(log.contains("kept=1"), "{log}");
+    let line = log.lines().find(|line| line.contains("locks are taken")).expect("a line");
+    assert!(line.contains("could not be told of the restart"), "{line}");
+    assert!(line.contains("a@127.0.0.3"), "{line}");
+}
+
+#[test]
+fn a_client_that_was_told_and_did_not_reclaim_loses_its_locks_and_others_do_not() {
+    if !own_network() {
+        return;
+    }
+    let site = Site::new();
+    let server = serve(&site, &[]);
+    let (mut a, mut c) = (client("a", A), client("c", C));
+    let file = a.file(&site);
+    assert_eq!(a.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+    assert_eq!(a.lock(&file, 1, (2, 1), EXCLUSIVE), Stat::Granted);
+    assert_eq!(c.lock(&file, 3, (4, 1), EXCLUSIVE), Stat::Granted);
+    server.kill();
+    // c's host is away.
+    let host_a = Host::new(A);
+    let server = serve(&site, &["--recovery", "instant", "--grace-s", "4"]);
+    assert!(!host_a.notified(1, SOON).is_empty());
+    let (mut a, mut b) = (client("a", A), client("b", B));
+    assert_eq!(a.lock(&file, 1, (0, 1), RECLAIM), Stat::Granted);
+    assert_eq!(b.lock(&file, 2, (2, 1), EXCLUSIVE), Stat::Denied);
+    until(SOON, Stat::Granted, || b.lock(&file, 2, (2, 1), EXCLUSIVE));
+    assert_eq!(b.lock(&file, 2, (0, 1), EXCLUSIVE), Stat::Denied);
+    assert_eq!(b.lock(&file, 2, (4, 1), EXCLUSIVE), Stat::Denied);
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("locks are taken")).expect("a line");
+    assert!(line.contains("it knows of the restart and did not reclaim"), "{line}");
+    // It is not there for reclaiming any more.
+    assert_eq!(a.lock(&file, 1, (2, 1), RECLAIM), Stat::Denied);
+    assert_eq!(client("c", C).lock(&file, 3, (4, 1), RECLAIM), Stat::Granted);
+}
+
+#[test]
+fn a_recorded_waiter_is_called_back_after_the_restart_in_either_mode() {
+    if !own_network() {
+        return;
+    }
+    let host_b = Host::new(B);
+    for mode in ["strict", "instant"] {
+        let site = Site::new();
+        let server = serve(&site, &[]);
+        let (mut a, mut b) = (client("a", A), client("b", B));
+        let file = a.file(&site);
+        assert_eq!(a.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+        b.cookie = mode.into();
+        assert_eq!(b.lock(&file, 2, (0, 10), WAIT), Stat::Blocked);
+        server.kill();
+        let server = serve(&site, &["--recovery", mode]);
+        let mut a = client("a", A);
+        assert_eq!(a.lock(&file, 1, (0, 1), RECLAIM), Stat::Granted);
+        host_b.not_granted(Duration::from_millis(300));
+        assert_eq!(a.unlock(&file, 1, (0, 1)), Stat::Granted);
+        let granted = host_b.granted(SOON);
+        assert_eq!((granted.from, granted.range), (SERVER, (0, 10)), "{mode}");
+        assert_eq!(granted.cookie, mode.as_bytes());
+        assert_eq!(a.lock(&file, 1, (9, 1), EXCLUSIVE), Stat::Denied);
+        server.kill();
+    }
+}
+
+#[test]
+fn who_waits_for_a_client_that_answers_nothing_gets_the_lock_after_the_lease() {
+    if !own_network() {
+        return;
+    }
+    let site = Site::new();
+    let (host_a, host_b, _host_c) = (Host::new(A), Host::new(B), Host::new(C));
+    let server = serve(&site, &["--client-lease-s", "5"]);
+    let (mut a, mut b, mut c) = (client("a", A), client("b", B), client("c", C));
+    let file = a.file(&site);
+    assert_eq!(a.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+    assert_eq!(a.lock(&file, 1, (20, 1), EXCLUSIVE), Stat::Granted);
+    assert_eq!(c.lock(&file, 3, (40, 1), EXCLUSIVE), Stat::Granted);
+    host_a.silence(true);
+    let start = Instant::now();
+    for (first, length) in [(0, 5), (40, 5)] {
+        assert_eq!(b.lock(&file, 2, (first, length), WAIT), Stat::Blocked);
+    }
+    assert_eq!(host_b.granted(SOON).range, (0, 5));
+    assert!(start.elapsed() >= Duration::from_secs(5), "not before the lease was over");
+    // c answers, and a's other lock is in nobody's way.
+    host_b.not_granted(Duration::from_secs(7));
+    assert_eq!(b.lock(&file, 2, (20, 1), EXCLUSIVE), Stat::Denied);
+    let log = server.log();
+    let taken: Vec<&str> = log.lines().filter(|line| line.contains("locks are taken")).collect();
+    assert_eq!(taken.len(), 1, "{log}");
+    assert!(taken[0].contains("others wait for them, and it has answered nothing for"));
+    assert!(taken[0].contains("[0..=0] exclusive"), "{}", taken[0]);
+}
+
+#[test]
+fn a_clients_own_requests_keep_its_lease_without_an_answer() {
+    if !own_network() {
+        return;
+    }
+    let site = Site::new();
+    let host_b = Host::new(B);
+    let server = serve(&site, &["--client-lease-s", "5"]);
+    let (mut a, mut b) = (client("a", A), client("b", B));
+    let file = a.file(&site);
+    assert_eq!(a.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+    assert_eq!(b.lock(&file, 2, (0, 1), WAIT), Stat::Blocked);
+    for _ in 0..8 {
+        host_b.not_granted(Duration::from_secs(1));
+        assert_eq!(a.test(&file, 1, (50, 1), true), Ok(Stat::Granted));
+    }
+    assert!(server.log().contains("does not answer"));
+    assert_eq!(host_b.granted(SOON).range, (0, 1));
+}
+
+#[test]
+fn limits_of_the_configuration_are_kept() {
+    let site = Site::new();
+    let path = site.path().join("cleat.toml");
+    let text = "[limits]\nlocks_per_client = 2\nwaiters_per_file = 1\n";
+    std::fs::write(&path, text).expect("a file");
+    let server = site.serve_with(&["--config", path.to_str().expect("text")]);
+    let mut a = Client::connect_from(&server, "a", A);
+    let file = a.file(&site);
+    for (first, expected) in [(0, Stat::Granted), (2, Stat::Granted), (4, Stat::DeniedNolocks)] {
+        assert_eq!(a.lock(&file, 1, (first, 1), EXCLUSIVE), expected);
+    }
+    let mut b = Client::connect_from(&server, "b", B);
+    assert_eq!(b.lock(&file, 1, (4, 1), EXCLUSIVE), Stat::Granted);
+    assert_eq!(b.lock(&file, 2, (0, 1), WAIT), Stat::Blocked);
+    assert_eq!(b.lock(&file, 3, (0, 1), WAIT), Stat::DeniedNolocks);
+}

@@ -151,6 +151,19 @@ impl Core {
         self.forget_undo_of_the_dead(ix, keep, fx);
     }
 
+    /// An owner that shows itself in another life awaits nothing from the former: a lock that came
+    /// to it would lie over what it has in this one.
+    pub(super) fn end_former_life(&mut self, owner: u32, keep: u32, fx: &mut Vec<Effect>) {
+        if self.table.queue.waiting() + self.table.queue.pending == 0 {
+            return;
+        }
+        let queue = &self.table.queue;
+        let former = |ix: &u32| queue.get(*ix).incarnation != keep;
+        for ix in queue.own_all(owner).filter(former).collect::<Vec<u32>>() {
+            self.release_waiter(ix, Some(keep), fx);
+        }
+    }
+
     /// What died with an old incarnation must not come back when a later grant is rolled back, nor
     /// stand where that grant left it.
     fn forget_undo_of_the_dead(&mut self, ix: u32, keep: u32, fx: &mut Vec<Effect>) {

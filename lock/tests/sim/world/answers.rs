@@ -104,6 +104,9 @@ impl World {
         }
     }
 
+    /// A process that is done may still have what a dead machine's records bring back, or what the
+    /// server had to assume that it took.
+    ///
     /// Who did not ask for deadlocks to be found may be in one: with a lock, say, that the server
     /// had to assume somebody took. Nobody but its user can end that.
     pub fn lose_patience(&mut self) {
@@ -111,6 +114,10 @@ impl World {
             for process in 0..self.hosts[host].processes.len() {
                 let &Process { kind, job, .. } = &self.hosts[host].processes[process];
                 let Some(server) = &self.server else { return };
+                if job == Job::Over && self.strays && server.table.has((host, process)) {
+                    self.idle(host, process);
+                    continue;
+                }
                 if let (Kind::Whole, Job::Blocked { wish: Wish { wait: Some(episode), .. } }) =
                     (kind, job)
                     && server.table.is_deadlocked((host, process))

@@ -77,6 +77,8 @@ pub struct World {
     pub epoch: u64,
     /// The machine died since the server last started.
     pub machine_died: bool,
+    /// The server may have what no client knows of.
+    pub strays: bool,
     /// Newest request seen by the server, per lane, and newest life per host.
     arrived: BTreeMap<(usize, Lane), u64>,
     lives: BTreeMap<usize, u32>,
@@ -153,6 +155,7 @@ impl World {
             store: MemoryStore::new(),
             epoch: 0,
             machine_died: true,
+            strays: false,
             arrived: BTreeMap::new(),
             lives: BTreeMap::new(),
             steps: 0,

@@ -116,12 +116,12 @@ impl World {
         }
         let token = self.token();
         let input = self.input(token, &request);
+        let open = self.grace_open();
         if let Some(server) = &mut self.server {
             server.asked.insert(token, request);
             server.presence.asked(request.host, self.now_ms);
-            self.recovering = server.core.counters().unreclaimed > 0;
+            self.recovering = open || server.core.counters().unreclaimed > 0;
         }
-        let open = self.grace_open();
         self.acting = Some(request.host);
         let outcome = self.step(input);
         self.acting = None;

@@ -145,6 +145,7 @@ impl World {
         let crash = if machine { Crash::Machine { kept } } else { Crash::Process };
         self.store.crash(crash);
         self.machine_died |= machine;
+        self.strays |= machine;
         self.trace(|| format!("server dies {why}: {crash:?}"));
         let down_ms = self.rng.between(500, 20_000);
         self.after(down_ms, Event::ServerStart);

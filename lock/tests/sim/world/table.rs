@@ -95,6 +95,13 @@ impl Table {
         self.shares.iter().any(reserves)
     }
 
+    /// Whether there is anything of the owner.
+    pub fn has(&self, who: Who) -> bool {
+        self.locks.iter().any(|lock| lock.who == who)
+            || self.waiters.iter().any(|waiter| waiter.who == who)
+            || self.shares.iter().any(|share| share.who == who)
+    }
+
     pub fn granted(&self) -> impl Iterator<Item = &Waiter> {
         self.waiters.iter().filter(|waiter| waiter.granted)
     }

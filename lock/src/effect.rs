@@ -120,8 +120,8 @@ pub enum WaitEnd {
     TimedOut,
     /// When its turn came, a limit stood against it.
     Limit,
-    /// All that its client had was released ([`Input::FreeAll`](crate::Input::FreeAll)), or the
-    /// client stayed away for too long.
+    /// What its client had was released ([`Input::FreeAll`](crate::Input::FreeAll)), or the client
+    /// stayed away or was silent for too long.
     Released,
 }
 

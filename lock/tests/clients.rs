@@ -302,6 +302,21 @@ fn a_refused_request_is_a_sign_of_life() {
     desk.now_ms = 7_000;
     assert!(desk.lock("a/1", bytes(10, 19), X).error().is_some());
     assert_eq!(desk.core.client("a").unwrap().seen_ms, 7_000);
+    // Of whatever owner, whatever it asks.
+    let later = |desk: &mut Desk| {
+        desk.now_ms += 1_000;
+        desk.now_ms
+    };
+    let now_ms = later(&mut desk);
+    assert!(desk.lock("a/2", bytes(10, 19), X).error().is_some());
+    assert_eq!(desk.core.client("a").unwrap().seen_ms, now_ms);
+    desk.share("b/1", Access::Both, Access::Both);
+    let now_ms = later(&mut desk);
+    assert!(desk.share("a/1", Access::Read, Access::None).error().is_some());
+    assert_eq!(desk.core.client("a").unwrap().seen_ms, now_ms);
+    let now_ms = later(&mut desk);
+    assert!(desk.upgrade("a/2", bytes(0, 9)).error().is_some());
+    assert_eq!(desk.core.client("a").unwrap().seen_ms, now_ms);
 }
 
 #[test]

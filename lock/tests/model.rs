@@ -248,6 +248,10 @@ impl Model {
     }
 
     fn lock(&mut self, target: Target, wait: Option<Finding>, incarnation: u32) -> &'static str {
+        let former = |w: &Waiting| w.target.owner == target.owner && w.incarnation != incarnation;
+        while let Some(at) = self.queue.iter().position(former) {
+            self.refuse(at);
+        }
         if let Some(at) = self.find(target) {
             if self.queue[at].granted {
                 self.accept(at);

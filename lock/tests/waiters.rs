@@ -471,18 +471,21 @@ fn a_grant_assumed_to_be_known_weakens_nothing() {
 }
 
 #[test]
-fn a_grant_to_a_former_life_does_not_take_what_the_new_one_holds() {
+fn who_shows_itself_in_a_new_life_awaits_nothing_from_the_former() {
     let mut desk = Desk::new();
     let life = |incarnation| Ask { incarnation, ..ask() };
-    desk.lock("b", bytes(0, 9), S);
-    desk.lock_full("a/1", "f", bytes(0, 9), X, Ask { incarnation: 1, ..waiting() });
+    desk.lock("b", bytes(0, 9), X);
+    desk.lock("c", bytes(20, 29), X);
+    desk.lock_full("a/1", "f", bytes(0, 5), X, Ask { incarnation: 1, ..waiting() });
+    desk.lock_full("a/1", "f", bytes(20, 25), X, Ask { incarnation: 1, ..waiting() });
+    let waiter = grant_to(&desk.unlock("b", Range::ALL), "a/1");
     // The client is up again, with an owner of the same name, before the server hears of it.
-    desk.lock_full("a/1", "f", bytes(0, 4), S, life(3));
-    desk.lock_full("a/1", "f", bytes(5, 5), S, life(1));
-    grant_to(&desk.unlock("b", Range::ALL), "a/1");
-    assert_eq!(desk.held(), "a/1 0-9 X");
+    let (outcome, effects) = desk.lock_full("a/1", "f", bytes(4, 9), X, life(3));
+    assert_eq!((outcome, effects), (Outcome::Granted, vec![Effect::GrantOver { waiter }]));
+    assert_eq!((desk.held().as_str(), desk.queue().as_str()), ("a/1 4-9 X, c 20-29 X", ""));
+    assert!(desk.unlock("c", Range::ALL).is_empty());
     let restarted =
         |token| Input::ClientRestarted { token, client_id: Arc::from("a"), incarnation: 3 };
     desk.call(restarted);
-    assert_eq!(desk.held(), "a/1 0-4 S");
+    assert_eq!(desk.held(), "a/1 4-9 X");
 }

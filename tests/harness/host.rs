@@ -102,7 +102,7 @@ pub struct Told {
 }
 
 /// The procedure of NLM's program, version 3, that Linux's lock manager wants to be told by.
-pub const TELL: (u32, u32, u32) = (NLM.0, 3, 16);
+pub const TELL: (u32, u32, u32) = (PROGRAM, 3, 16);
 
 /// How the lock manager answers a GRANTED call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

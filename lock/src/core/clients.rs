@@ -11,14 +11,14 @@ use crate::types::{Owner, WaiterId};
 impl Core {
     /// The owner of a request, where it has anything. Its client is there, whatever comes of it.
     pub(super) fn asker(&mut self, owner: &Owner) -> Option<u32> {
-        let names = &mut self.table.names;
+        let names = &self.table.names;
         let known = names.owner(owner);
         let client = match known {
             Some(owner) => Some(names.owners[owner].client),
             None => names.client(&owner.client_id),
         };
         if let Some(client) = client {
-            names.clients[client].seen_ms = self.now_ms;
+            self.table.names.clients[client].seen_ms = self.now_ms;
         }
         known
     }
@@ -123,14 +123,20 @@ impl Core {
         }
     }
 
+    /// Ends a request that its owner did not give up: it may be there, and not know even of a
+    /// grant.
+    pub(super) fn take_waiter(&mut self, ix: u32, fx: &mut Vec<Effect>) {
+        let waiter = WaiterId(self.table.queue.seq(ix));
+        let context = Arc::clone(&self.table.queue.get(ix).context);
+        self.abandon(ix, fx);
+        fx.push(Effect::WaitOver { waiter, context, why: WaitEnd::Released });
+    }
+
     fn release_waiter(&mut self, ix: u32, keep: Option<u32>, fx: &mut Vec<Effect>) {
-        let &Waiter { incarnation, ref granted, ref context, .. } = self.table.queue.get(ix);
+        let &Waiter { incarnation, ref granted, .. } = self.table.queue.get(ix);
         let granted = granted.is_some();
         let Some(keep) = keep else {
-            // The client may be there, and not know even of a grant.
-            let (waiter, context) = (WaiterId(self.table.queue.seq(ix)), Arc::clone(context));
-            self.abandon(ix, fx);
-            return fx.push(Effect::WaitOver { waiter, context, why: WaitEnd::Released });
+            return self.take_waiter(ix, fx);
         };
         if keep != incarnation {
             if granted {
@@ -142,6 +148,19 @@ impl Core {
             return self.abandon(ix, fx);
         }
         self.forget_undo_of_the_dead(ix, keep, fx);
+    }
+
+    /// An owner that shows itself in another life awaits nothing from the former: a lock that came
+    /// to it would lie over what it has in this one.
+    pub(super) fn end_former_life(&mut self, owner: u32, keep: u32, fx: &mut Vec<Effect>) {
+        if self.table.queue.waiting() + self.table.queue.pending == 0 {
+            return;
+        }
+        let queue = &self.table.queue;
+        let former = |ix: &u32| queue.get(*ix).incarnation != keep;
+        for ix in queue.own_all(owner).filter(former).collect::<Vec<u32>>() {
+            self.release_waiter(ix, Some(keep), fx);
+        }
     }
 
     /// What died with an old incarnation must not come back when a later grant is rolled back, nor

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Core;
 use crate::effect::{Effect, TakenWhy};
-use crate::table::Standing;
+use crate::table::Held;
 
 /// A client that keeps others waiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,15 +69,17 @@ impl Core {
         if self.grace.is_some() || self.table.names.clients[client].seen_ms >= since_ms {
             return;
         }
-        // An unacknowledged grant ends first. Its pieces may merge by that, so they are sought anew.
-        let standing = |&ix: &u32| match self.table.locks.get(ix).attrs.standing {
-            Standing::Pending(waiter) => Some(waiter),
-            Standing::Settled | Standing::Unreclaimed => None,
+        // An unacknowledged grant ends first, that of less over what is taken too. Its pieces may
+        // merge by that, so they are sought anew.
+        let table = &self.table;
+        let grants_over = |ix: u32| {
+            let &Held { owner, file, .. } = table.locks.get(ix);
+            table.grants_in(owner, file, table.locks.range(ix))
         };
         let grants: BTreeSet<u32> =
-            self.in_others_way(client).iter().filter_map(standing).collect();
+            self.in_others_way(client).into_iter().flat_map(grants_over).collect();
         for waiter in grants {
-            self.abandon(waiter, fx);
+            self.take_waiter(waiter, fx);
         }
         let locks = self.in_others_way(client);
         let client_id = Arc::clone(&self.table.names.clients[client].id);

@@ -38,6 +38,9 @@ impl Core {
 
     pub(super) fn lock(&mut self, mut request: LockRequest, fx: &mut Vec<Effect>) -> Outcome {
         let owner = self.asker(&request.owner);
+        if let (Some(owner), false) = (owner, request.reclaim) {
+            self.end_former_life(owner, request.incarnation, fx);
+        }
         let file = self.table.names.file(&request.file);
         if let (Some(owner), Some(file)) = (owner, file)
             && let Some(outcome) = self.lock_again(owner, file, &request, fx)

@@ -3,7 +3,7 @@
 use cleat_lock::Outcome;
 
 use super::World;
-use super::host::Job;
+use super::host::{Job, Kind, Process};
 use super::types::{Body, Callback, Event, Lane, Message, Reply, Request, Stat, Wish};
 
 impl World {
@@ -104,6 +104,30 @@ impl World {
         }
     }
 
+    /// A process that is done may still have what a dead machine's records bring back, or what the
+    /// server had to assume that it took.
+    ///
+    /// Who did not ask for deadlocks to be found may be in one: with a lock, say, that the server
+    /// had to assume somebody took. Nobody but its user can end that.
+    pub fn lose_patience(&mut self) {
+        for host in 0..self.hosts.len() {
+            for process in 0..self.hosts[host].processes.len() {
+                let &Process { kind, job, .. } = &self.hosts[host].processes[process];
+                let Some(server) = &self.server else { return };
+                if job == Job::Over && self.strays && server.table.has((host, process)) {
+                    self.idle(host, process);
+                    continue;
+                }
+                if let (Kind::Whole, Job::Blocked { wish: Wish { wait: Some(episode), .. } }) =
+                    (kind, job)
+                    && server.table.is_deadlocked((host, process))
+                {
+                    self.interrupt(host, self.hosts[host].life, process, episode);
+                }
+            }
+        }
+    }
+
     /// NLM_GRANTED arrives. A client matches it to the request that waits: here by the cookie,
     /// since no server can help one that takes a grant meant for an earlier wish.
     pub fn called_back(&mut self, call: Callback) {
@@ -117,6 +141,7 @@ impl World {
         }
         let mut stat = Stat::Denied;
         let mut take = None;
+        let plain = !it.protocol.is_connected();
         for (number, process) in it.processes.iter_mut().enumerate() {
             match &mut process.job {
                 Job::Asking { wish: Wish { wait: Some(wait), .. }, flag } if *wait == episode => {
@@ -136,7 +161,6 @@ impl World {
                 _ => {}
             }
         }
-        let plain = !it.protocol.is_connected();
         if plain && stat == Stat::Granted && take.is_some() && !self.quiet && self.rng.chance(50) {
             // A lock manager that has just started.
             return self.post(Message::CallbackAnswer(call, Stat::DeniedGrace));

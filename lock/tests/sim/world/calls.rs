@@ -87,6 +87,7 @@ impl World {
             Stat::Denied => GrantAck::Refused,
         };
         server.calls.remove(&waiter);
+        self.strays |= ack == GrantAck::Assumed;
         self.tell_server(Inbound::GrantOutcome(waiter, ack));
     }
 

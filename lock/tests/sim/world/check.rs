@@ -4,14 +4,15 @@
 //! a lock, and neither gave it up nor lost it, is held to have it by the server*. As the core's own
 //! locks exclude each other, so do then the clients' beliefs (which are compared too). A client's
 //! byte is given up when it sends the UNLOCK or the downgrade, not when that is answered. It is
-//! lost, which the protocol permits, in these cases only, and then set apart by [`World::mark_lost`]
-//! or [`World::taken`]: a grace window was closed by its deadline or by order before the client had
-//! reclaimed it; the server took it in a way that `recovery.rs` finds right; an administrator
-//! cleared the client, or its time after a disconnection was over; another one, which had lost the
-//! lock that way and did not know either, reclaimed it first where the records were advice; or a
-//! reclaim was refused, which is itself a failure where the client was honest. While the server is
-//! down the claim rests on its store: it is judged when the next one has started, at once where the
-//! records are exact, and from the end of the window where they are advice.
+//! lost, which the protocol permits, in these cases only, and then set apart by
+//! [`World::mark_lost`] or [`World::taken`]: the server took it in a way that `recovery.rs` finds
+//! right; a grace window was closed by its deadline or by order before the client had reclaimed it;
+//! an administrator cleared the client, or its time after a disconnection was over; another one,
+//! which had lost the lock that way and did not know either, reclaimed it first where the records
+//! were advice; or a reclaim was refused, which is itself a failure where the client is honest.
+//! While the server is down the claim rests on its store: it is judged when the next one has
+//! started, at once where the records are exact, and from the end of the window where they are
+//! advice.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +37,7 @@ impl World {
     /// Sets apart what the server has just taken from clients in a way the protocol permits.
     pub fn mark_lost(&mut self, only: Option<usize>) {
         let Some(server) = &self.server else { return };
-        let Table { mut locks, waiters, shares, unreclaimed } = server.table.clone();
+        let Table { mut locks, waiters, shares } = server.table.clone();
         // A grant stands only until its client is asked. An administrator's clear ends it.
         if only.is_none() {
             for waiter in waiters.iter().filter(|waiter| waiter.granted) {
@@ -46,7 +47,7 @@ impl World {
                 locks.retain(|lock| !under(lock));
             }
         }
-        let table = Table { locks, waiters, shares, unreclaimed };
+        let table = Table { locks, waiters, shares };
         for (number, host) in self.hosts.iter_mut().enumerate() {
             if only.is_some_and(|only| only != number) {
                 continue;
@@ -70,6 +71,7 @@ impl World {
     /// nothing by which to tell who is right.
     fn mark_taken(&mut self, span: Span, by: Who) {
         let epoch = self.epoch;
+        self.doubted = epoch;
         for (who, it) in self.others(by) {
             for (&place, held) in &mut it.held {
                 held.lost |= who != by
@@ -82,6 +84,7 @@ impl World {
 
     fn mark_share_taken(&mut self, file: usize, deal: Deal, by: Who) {
         let epoch = self.epoch;
+        self.doubted = epoch;
         for (who, it) in self.others(by) {
             if let Some(share) = it.shares.get_mut(&file) {
                 share.lost |= who != by && share.epoch < epoch && share.sure.conflicts(deal);
@@ -127,23 +130,23 @@ impl World {
                     self.check_new(request, open);
                     self.check_held(request, wish.span);
                     if wish.upgrade {
-                        self.met.note("upgraded", 1);
+                        self.met.note("upgraded");
                     }
                 }
                 let held = Span { mode: cleat_lock::Mode::Shared, ..wish.span };
                 if *outcome == Outcome::NotFound && self.is_honest(request, held) {
                     self.fail(|| format!("an honest upgrade finds nothing: {request:?}"));
                 }
-                self.check_limits(request, wish.span.file, open);
+                self.check_limits(request, wish.span.file);
             }
             Body::Reclaim { span } => self.check_reclaim(request, span, outcome, open),
-            Body::Unlock { span } => self.check_limits(request, span.file, open),
+            Body::Unlock { span } => self.check_limits(request, span.file),
             Body::Share { file, deal, reclaim } => {
                 if granted && !reclaim {
                     self.check_new(request, open);
                 }
                 self.check_share(request, (file, deal, reclaim), outcome, open);
-                self.check_limits(request, file, open);
+                self.check_limits(request, file);
             }
             Body::Unshare { file } => self.check_unshared(request, file),
             Body::Restarted => self.check_restarted(request.host, request.life),
@@ -212,11 +215,11 @@ impl World {
     }
 
     /// What a request adds stays within the limits. (Reclaims of what is on record may pass them,
-    /// and a request may turn out to be such.)
-    fn check_limits(&mut self, request: &Request, file: usize, open: bool) {
+    /// and while something is left to reclaim a request may turn out to be such.)
+    fn check_limits(&mut self, request: &Request, file: usize) {
         let Some(server) = &self.server else { return };
         let (step, before) = &server.before;
-        if *step == self.steps && !open && before.unreclaimed == 0 {
+        if *step == self.steps && !self.recovering {
             let beyond = server.table.beyond(&self.limits, before, (request.host, file));
             if let Some(beyond) = beyond {
                 self.fail(|| format!("{beyond}: {request:?}"));
@@ -248,7 +251,7 @@ impl World {
     /// Nothing of the host is left.
     pub fn check_cleared(&mut self, host: usize) {
         let Some(server) = &self.server else { return };
-        let Table { locks, waiters, shares, .. } = &server.table;
+        let Table { locks, waiters, shares } = &server.table;
         let left = locks.iter().any(|lock| lock.who.0 == host)
             || waiters.iter().any(|waiter| waiter.who.0 == host)
             || shares.iter().any(|share| share.who.0 == host);

@@ -243,16 +243,17 @@ impl World {
         self.touched = true;
         let Process { held, shares, .. } = &mut self.hosts[host].processes[process];
         match body {
+            // What came meanwhile is more than was reclaimed, and stands or falls by itself.
             Body::Reclaim { span } if granted => {
                 for cell in span.cells() {
-                    if let Some(cell) = held.get_mut(&cell) {
+                    if let Some(cell) = held.get_mut(&cell).filter(|cell| cell.sure <= span.mode) {
                         *cell = Held { epoch, lost, mode: cell.sure, ..*cell };
                     }
                 }
             }
             Body::Reclaim { span } => held.retain(|&cell, _| !span.has(cell)),
             Body::Share { file, deal, .. } if granted => {
-                if let Some(share) = shares.get_mut(&file) {
+                if let Some(share) = shares.get_mut(&file).filter(|it| deal.covers(it.sure)) {
                     *share = Reserved { deal, epoch, lost, ..*share };
                 }
             }
@@ -268,7 +269,8 @@ impl World {
     /// Whether what the server said in that epoch and step has been taken away since, as the
     /// protocol permits.
     pub fn is_lost(&self, host: usize, epoch: u64, stamp: u64) -> bool {
-        stamp < self.hosts[host].cleared || (epoch < self.epoch && stamp < self.closed)
+        let doubted = self.doubted == self.epoch || stamp < self.closed;
+        stamp < self.hosts[host].cleared || (epoch < self.epoch && doubted)
     }
 
     pub fn host_down(&mut self, host: usize) {

@@ -23,11 +23,11 @@ const NAMES: [&str; 22] = [
     "lapsed",
     "rolled back",
     "upgraded",
-    "instant",
-    "windows that left locks standing",
-    "taken as unreachable",
-    "taken as not reclaimed",
-    "taken as silent",
+    "recovered at once",
+    "held beyond a window",
+    "taken from the unreachable",
+    "taken from who did not reclaim",
+    "taken from the silent",
     "taken by order",
 ];
 
@@ -68,11 +68,10 @@ impl Met {
         ]);
     }
 
-    /// Counts what no counter of the core does, by its name here.
-    pub fn note(&mut self, name: &str, times: u64) {
-        if let Some(at) = NAMES.iter().position(|it| *it == name) {
-            self.0[at] += times;
-        }
+    /// Counts one more of what the core does not count.
+    pub fn note(&mut self, name: &str) {
+        let place = NAMES.iter().position(|known| *known == name);
+        self.0[place.expect("a name of the list")] += 1;
     }
 
     /// What never happened.

@@ -39,6 +39,9 @@ use types::{Event, FILES, Inbound, Lane, Message, Names, Protocol, Request};
 const LOUD_MS: u64 = 400_000;
 const REST_MS: u64 = 1_500_000;
 
+/// How long users wait when all is quiet before they look whether there is a deadlock.
+const PATIENCE_MS: u64 = 300_000;
+
 /// A run that went wrong.
 #[allow(dead_code, reason = "the test shows all of it by Debug, the command field by field")]
 #[derive(Debug)]
@@ -74,6 +77,8 @@ pub struct World {
     pub epoch: u64,
     /// The machine died since the server last started.
     pub machine_died: bool,
+    /// The server may have what no client knows of.
+    pub strays: bool,
     /// Newest request seen by the server, per lane, and newest life per host.
     arrived: BTreeMap<(usize, Lane), u64>,
     lives: BTreeMap<usize, u32>,
@@ -82,6 +87,8 @@ pub struct World {
     pub episodes: u64,
     /// The step in which the latest grace window closed.
     pub closed: u64,
+    /// The latest server instance that believed a reclaim it could not know to be right.
+    pub doubted: u64,
     /// The host whose request is being served.
     pub acting: Option<usize>,
     /// Something changed that the clients' beliefs are to be judged by.
@@ -91,7 +98,9 @@ pub struct World {
     pub quiet: bool,
     pub files: usize,
     pub power: bool,
-    pub recovery: recovery::Plan,
+    pub plan: recovery::Plan,
+    /// Something was left to reclaim when the latest request came.
+    pub recovering: bool,
     pub limits: Limits,
     pub ttl_ms: u64,
     pub grace_ms: u64,
@@ -148,12 +157,14 @@ impl World {
             store: MemoryStore::new(),
             epoch: 0,
             machine_died: true,
+            strays: false,
             arrived: BTreeMap::new(),
             lives: BTreeMap::new(),
             steps: 0,
             tokens: 0,
             episodes: 0,
             closed: 0,
+            doubted: 0,
             acting: None,
             touched: false,
             met: Met::default(),
@@ -161,7 +172,8 @@ impl World {
             quiet: false,
             files: 1 + rng.index(FILES),
             power: rng.chance(200),
-            recovery: recovery::Plan::new(&mut rng),
+            plan: recovery::Plan::new(&mut rng),
+            recovering: false,
             limits: if rng.chance(250) { small_limits(&mut rng) } else { Limits::default() },
             ttl_ms: pick(&mut rng, &[0, 5_000, 30_000, 120_000]),
             grace_ms: pick(&mut rng, &[45_000, 90_000]),
@@ -181,7 +193,7 @@ impl World {
     fn play(&mut self) {
         self.start_server();
         for host in 0..self.hosts.len() {
-            self.plan(host);
+            self.plan_host(host);
         }
         self.plan_freezes(LOUD_MS);
         self.after(LOUD_MS, Event::Quiet);
@@ -206,7 +218,7 @@ impl World {
     }
 
     /// What will befall a host.
-    fn plan(&mut self, host: usize) {
+    fn plan_host(&mut self, host: usize) {
         for process in 0..self.hosts[host].processes.len() {
             self.after(0, Event::Think { host, life: 1, process });
         }
@@ -264,10 +276,15 @@ impl World {
             Event::ForgetHost { host } => self.tell_server(Inbound::ForgetHost(host)),
             Event::Quiet => {
                 self.quiet = true;
+                self.after(PATIENCE_MS, Event::Patience);
                 self.thaw_all();
                 for host in 0..self.hosts.len() {
                     self.tell_server(Inbound::ForgetHost(host));
                 }
+            }
+            Event::Patience => {
+                self.lose_patience();
+                self.after(PATIENCE_MS, Event::Patience);
             }
             _ => {}
         }

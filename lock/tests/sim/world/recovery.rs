@@ -5,6 +5,7 @@
 //! server may take only that: never from a host that is there, and never before its time.
 
 use std::collections::BTreeMap;
+
 use std::sync::Arc;
 
 use cleat_lock::{Input, Recovery, Taken, TakenWhy};
@@ -16,7 +17,7 @@ use super::types::{Event, Inbound, Message};
 /// How the server of a run recovers.
 #[derive(Debug)]
 pub struct Plan {
-    pub mode: Recovery,
+    pub recovery: Recovery,
     pub unreachable_hold_ms: u64,
     /// 0 = no leases.
     pub lease_ms: u64,
@@ -24,10 +25,10 @@ pub struct Plan {
 
 impl Plan {
     pub fn new(rng: &mut Rng) -> Plan {
-        let mode = if rng.chance(500) { Recovery::Instant } else { Recovery::Strict };
+        let recovery = if rng.chance(500) { Recovery::Instant } else { Recovery::Strict };
         let mut pick = |choices: &[u64]| choices[rng.index(choices.len())];
         let unreachable_hold_ms = pick(&[0, 20_000, 600_000]);
-        Plan { mode, unreachable_hold_ms, lease_ms: pick(&[0, 0, 15_000]) }
+        Plan { recovery, unreachable_hold_ms, lease_ms: pick(&[0, 0, 15_000]) }
     }
 }
 
@@ -56,8 +57,7 @@ impl Presence {
 impl World {
     /// Whether the host takes what comes.
     fn is_there(&self, host: usize) -> bool {
-        let it = &self.hosts[host];
-        it.is_reachable() && it.frozen_until_ms <= self.now_ms
+        self.hosts[host].is_reachable() && self.hosts[host].frozen_until_ms <= self.now_ms
     }
 
     /// What of an event happens now: to a frozen host nothing that it would do by itself until it
@@ -69,10 +69,10 @@ impl World {
             | Event::Poll { host, .. }
             | Event::Interrupt { host, .. }
             | Event::HostDown { host } => (*host, false),
-            Event::Deliver(message) => match **message {
-                Message::Reply(ref reply) => (reply.to.host, true),
+            Event::Deliver(message) => match &**message {
+                Message::Reply(reply) => (reply.to.host, true),
                 Message::Callback(call) => (call.host, true),
-                Message::ServerRestarted { host, .. } => (host, true),
+                Message::ServerRestarted { host, .. } => (*host, true),
                 _ => return Some(event),
             },
             _ => return Some(event),
@@ -88,11 +88,9 @@ impl World {
     }
 
     pub fn plan_freezes(&mut self, loud_ms: u64) {
-        // One that has a connection would lose it, which is `Event::Away`.
         for host in 0..self.hosts.len() {
-            let plain = !self.hosts[host].protocol.is_connected();
             for _ in 0..2 {
-                if plain && self.rng.chance(300) {
+                if self.rng.chance(300) {
                     let after_ms = self.rng.between(1, loud_ms);
                     self.after(after_ms, Event::Freeze { host });
                 }
@@ -100,8 +98,10 @@ impl World {
         }
     }
 
+    /// (A connection does not outlive that: such hosts go away instead.)
     pub fn freeze(&mut self, host: usize) {
-        if !self.quiet && self.hosts[host].up {
+        let it = &self.hosts[host];
+        if !self.quiet && it.up && !it.protocol.is_connected() {
             self.hosts[host].frozen_until_ms = self.now_ms + self.rng.between(1_000, 200_000);
         }
     }
@@ -122,7 +122,7 @@ impl World {
 
     /// The server asks who is in others' way whether it is there.
     pub fn probe(&mut self, epoch: u64) {
-        let lease_ms = self.recovery.lease_ms;
+        let lease_ms = self.plan.lease_ms;
         let Some(server) = &self.server else { return };
         let blocking = server.core.blocking_clients(1_000);
         let mut silent = BTreeMap::new();
@@ -151,11 +151,17 @@ impl World {
     /// Judges what was taken from a host, and sets it apart in what the host believes.
     pub fn taken(&mut self, taken: &Taken) {
         let host = self.host_of(&taken.client_id);
-        self.met.note(name(taken.why), 1);
-        let Some(server) = &self.server else { return };
+        self.met.note(match taken.why {
+            TakenWhy::Unreachable => "taken from the unreachable",
+            TakenWhy::NotReclaimed => "taken from who did not reclaim",
+            TakenWhy::Silent { .. } => "taken from the silent",
+            TakenWhy::Ordered => "taken by order",
+        });
+        let Some(server) = &mut self.server else { return };
+        server.forget_replies(host);
         let (now_ms, presence) = (self.now_ms, &server.presence);
         let reached_ms = presence.reached_ms.get(&host).copied();
-        let hold_ms = self.recovery.unreachable_hold_ms;
+        let hold_ms = self.plan.unreachable_hold_ms;
         let ends_ms = presence.started_ms + self.grace_ms;
         let right = match taken.why {
             TakenWhy::Unreachable => reached_ms.is_none() && now_ms >= ends_ms + hold_ms,
@@ -163,8 +169,8 @@ impl World {
             TakenWhy::NotReclaimed => reached_ms.is_some_and(|ms| now_ms >= ms + self.grace_ms),
             TakenWhy::Ordered => hold_ms == 0,
             TakenWhy::Silent { since_ms } => {
-                self.recovery.lease_ms > 0
-                    && now_ms >= since_ms + self.recovery.lease_ms
+                self.plan.lease_ms > 0
+                    && now_ms >= since_ms + self.plan.lease_ms
                     && presence.asked_ms.get(&host).is_none_or(|&ms| ms < since_ms)
             }
         };
@@ -172,17 +178,16 @@ impl World {
         if any {
             self.hosts[host].cleared = self.steps;
         }
-        let epoch = self.epoch;
+        let (table, epoch) = (&server.table, self.epoch);
         for (process, it) in self.hosts[host].processes.iter_mut().enumerate() {
             let who = (host, process);
-            // What was told or reclaimed in this life of the server goes by silence alone.
             for (&place, held) in &mut it.held {
-                held.lost |=
-                    (any || held.epoch < epoch) && !server.table.covers(who, place, held.sure);
+                // What was told or reclaimed in this life of the server goes by silence alone.
+                let old = any || held.epoch < epoch;
+                held.lost |= old && !table.covers(who, place, held.sure);
             }
             for (&file, share) in &mut it.shares {
-                share.lost |=
-                    (any || share.epoch < epoch) && !server.table.reserves(who, file, share.sure);
+                share.lost |= share.epoch < epoch && !table.reserves(who, file, share.sure);
             }
         }
         if !right {
@@ -194,22 +199,12 @@ impl World {
     pub fn check_holds(&mut self) {
         let Some(server) = &self.server else { return };
         let presence = &server.presence;
-        let hold_ms = self.grace_ms + self.recovery.unreachable_hold_ms;
+        let hold_ms = self.grace_ms + self.plan.unreachable_hold_ms;
         let last_ms = presence.reached_ms.values().max().map_or(0, |ms| ms + self.grace_ms);
         let until_ms = last_ms.max(presence.started_ms + hold_ms);
         let unreclaimed = server.core.counters().unreclaimed;
         if unreclaimed > 0 && self.now_ms > until_ms {
             self.fail(|| format!("{unreclaimed} unreclaimed after {until_ms}"));
         }
-    }
-}
-
-/// As it is counted.
-fn name(why: TakenWhy) -> &'static str {
-    match why {
-        TakenWhy::Unreachable => "taken as unreachable",
-        TakenWhy::NotReclaimed => "taken as not reclaimed",
-        TakenWhy::Silent { .. } => "taken as silent",
-        TakenWhy::Ordered => "taken by order",
     }
 }

@@ -20,14 +20,14 @@ impl World {
             Inbound::EndGrace => Input::EndGrace { token },
             Inbound::ClearHost(host) => return self.clear_host(host),
             Inbound::ForgetHost(host) => return self.forget_host(host),
-            // It may have a new connection.
-            Inbound::Disconnected(host) if self.hosts[host].is_reachable() => return,
-            Inbound::Disconnected(host) => return self.disconnected(host),
             Inbound::Reached(host) => self.reached(host),
             Inbound::Silent(host, since_ms) => {
                 let client_id = Arc::clone(&self.names[host].client_id);
                 Input::ClientSilent { client_id, since_ms }
             }
+            // It may have a new connection.
+            Inbound::Disconnected(host) if self.hosts[host].is_reachable() => return,
+            Inbound::Disconnected(host) => return self.disconnected(host),
         };
         self.step(input);
     }
@@ -116,12 +116,12 @@ impl World {
         }
         let token = self.token();
         let input = self.input(token, &request);
-        let now_ms = self.now_ms;
+        let open = self.grace_open();
         if let Some(server) = &mut self.server {
             server.asked.insert(token, request);
-            server.presence.asked(request.host, now_ms);
+            server.presence.asked(request.host, self.now_ms);
+            self.recovering = open || server.core.counters().unreclaimed > 0;
         }
-        let open = self.grace_open();
         self.acting = Some(request.host);
         let outcome = self.step(input);
         self.acting = None;

@@ -11,7 +11,7 @@ use cleat_lock::{
 
 use super::World;
 use super::calls::{Pending, episode};
-use super::recovery::Presence;
+use super::recovery::{Plan, Presence};
 use super::table::Table;
 use super::types::{Event, Inbound, Lane, Message, Reply, Request, wisher};
 
@@ -61,11 +61,12 @@ pub fn file_id(file: usize) -> FileId {
 
 impl World {
     pub fn config(&mut self) -> Config {
+        let &Plan { recovery, unreachable_hold_ms, .. } = &self.plan;
         Config {
+            recovery,
+            unreachable_hold_ms,
             limits: self.limits.clone(),
             disconnect_ttl_ms: self.ttl_ms,
-            recovery: self.recovery.mode,
-            unreachable_hold_ms: self.recovery.unreachable_hold_ms,
             hash_seed: self.rng.next(),
             ..Config::default()
         }
@@ -115,7 +116,7 @@ impl World {
         for &host in &hosts {
             self.after(1, Event::NotifyAgain { epoch, host });
         }
-        if self.recovery.lease_ms > 0 {
+        if self.plan.lease_ms > 0 {
             self.after(1, Event::Probe { epoch });
         }
         self.step(Input::Tick);
@@ -144,6 +145,7 @@ impl World {
         let crash = if machine { Crash::Machine { kept } } else { Crash::Process };
         self.store.crash(crash);
         self.machine_died |= machine;
+        self.strays |= machine;
         self.trace(|| format!("server dies {why}: {crash:?}"));
         let down_ms = self.rng.between(500, 20_000);
         self.after(down_ms, Event::ServerStart);
@@ -197,16 +199,18 @@ impl World {
             self.lines.extend(effects.iter().map(line));
         }
         let stamp = self.steps;
-        let (mut outcome, mut closed, mut recorded) = (None, None, false);
-        let (mut lapsed, mut taken) = (Vec::new(), Vec::new());
+        let (mut outcome, mut closed, mut lapsed) = (None, None, Vec::new());
+        let (mut recorded, mut taken) = (false, Vec::new());
         for effect in &effects {
             match effect {
                 Effect::Reply { outcome: reply, .. } => outcome = Some(reply.clone()),
                 Effect::Grace(GraceEvent::Closed { why, dropped, kept, .. }) => {
                     closed = Some((*why, *dropped));
-                    self.met.note("windows that left locks standing", u64::from(*kept > 0));
+                    if *kept > 0 {
+                        self.met.note("held beyond a window");
+                    }
                 }
-                Effect::Grace(GraceEvent::Instant { .. }) => self.met.note("instant", 1),
+                Effect::Grace(GraceEvent::Instant { .. }) => self.met.note("recovered at once"),
                 Effect::Taken(one) => taken.push(one.clone()),
                 Effect::Lapsed { client_id } => lapsed.push(client_id.clone()),
                 Effect::Persist(_) => recorded = true,

@@ -41,8 +41,6 @@ pub struct Table {
     pub locks: Vec<Lock>,
     pub waiters: Vec<Waiter>,
     pub shares: Vec<Share>,
-    /// How much of it is only on record, and may be reclaimed.
-    pub unreclaimed: u64,
 }
 
 fn file_of(file: &FileId) -> usize {
@@ -80,12 +78,7 @@ impl Table {
             deal: Deal { access: share.access, deny: share.deny },
             incarnation: share.incarnation,
         });
-        Table {
-            locks: locks.collect(),
-            waiters: waiters.collect(),
-            shares: shares.collect(),
-            unreclaimed: core.counters().unreclaimed,
-        }
+        Table { locks: locks.collect(), waiters: waiters.collect(), shares: shares.collect() }
     }
 
     /// Whether the locks give the owner the cell in this mode or a stronger.
@@ -100,6 +93,13 @@ impl Table {
         let reserves =
             |share: &Share| (share.who, share.file) == (who, file) && share.deal.covers(deal);
         self.shares.iter().any(reserves)
+    }
+
+    /// Whether there is anything of the owner.
+    pub fn has(&self, who: Who) -> bool {
+        self.locks.iter().any(|lock| lock.who == who)
+            || self.waiters.iter().any(|waiter| waiter.who == who)
+            || self.shares.iter().any(|share| share.who == who)
     }
 
     pub fn granted(&self) -> impl Iterator<Item = &Waiter> {
@@ -153,6 +153,29 @@ impl Table {
         self.locks.iter().any(by_lock)
             || self.waiting().any(by_waiter)
             || self.granted().any(by_own_grant)
+    }
+
+    /// Whether the owner waits for itself, through others.
+    pub fn is_deadlocked(&self, target: Who) -> bool {
+        let (mut open, mut met) = (vec![target], BTreeSet::new());
+        while let Some(who) = open.pop() {
+            for waiter in self.waiting().filter(|waiter| waiter.who == who) {
+                let holders = self.locks.iter().filter(|lock| conflict(lock.span, waiter.span));
+                let ahead = self.waiting().filter(|other| {
+                    other.waiter < waiter.waiter && conflict(other.span, waiter.span)
+                });
+                let others = holders.map(|lock| lock.who).chain(ahead.map(|other| other.who));
+                for other in others.filter(|&other| other != who) {
+                    if other == target {
+                        return true;
+                    }
+                    if met.insert(other) {
+                        open.push(other);
+                    }
+                }
+            }
+        }
+        false
     }
 
     /// A waiter whose time is over.

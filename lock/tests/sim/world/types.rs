@@ -324,6 +324,8 @@ pub enum Event {
         host: usize,
     },
     Quiet,
+    /// Users look after those of their requests that wait and did not ask for deadlocks to be found.
+    Patience,
 }
 
 /// What waits for the driver.

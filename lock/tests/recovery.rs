@@ -284,6 +284,11 @@ fn a_client_that_asked_for_anything_since_is_not_silent() {
     desk.now_ms += 20;
     desk.test("a/1", bytes(100, 100), X);
     assert_eq!(silent(&mut desk, "a", since_ms), []);
+    // Nor where it was another process, that has nothing, and got nothing.
+    let since_ms = desk.now_ms + 10;
+    desk.now_ms += 20;
+    assert_eq!(conflict_with(&desk.lock("a/9", bytes(0, 0), X)), "a/1");
+    assert_eq!(silent(&mut desk, "a", since_ms), []);
     assert_eq!(silent(&mut desk, "nobody", since_ms), []);
     assert_eq!(desk.held(), "a/1 0-9 X, a/1 20-29 X");
 }

@@ -6,13 +6,21 @@ use super::Core;
 use crate::effect::{Effect, Outcome};
 use crate::record::{ClientRecord, Record, RecordKey, RecordOp};
 use crate::table::{Attrs, Ids, Put, Standing, Waiter};
-use crate::types::WaiterId;
+use crate::types::{Owner, WaiterId};
 
 impl Core {
-    /// Notes that an owner's client asked for something.
-    pub(super) fn see(&mut self, owner: u32) {
-        let client = self.table.names.owners[owner].client;
-        self.table.names.clients[client].seen_ms = self.now_ms;
+    /// The number of who asks, if it has one, and notes that its client is there.
+    pub(super) fn asker(&mut self, owner: &Owner) -> Option<u32> {
+        let names = &mut self.table.names;
+        let number = names.owner(owner);
+        let client = match number {
+            Some(number) => Some(names.owners[number].client),
+            None => names.client(&owner.client_id),
+        };
+        if let Some(client) = client {
+            names.clients[client].seen_ms = self.now_ms;
+        }
+        number
     }
 
     /// Puts the client of a request on record, where it said how to reach it. Comes before the

@@ -25,10 +25,7 @@ impl Core {
         range: Range,
         mode: Mode,
     ) -> Outcome {
-        let owner = self.table.names.owner(owner);
-        if let Some(owner) = owner {
-            self.see(owner);
-        }
+        let owner = self.asker(owner);
         if let Some(left_ms) = self.grace_left_ms() {
             return Outcome::Grace { left_ms };
         }
@@ -37,11 +34,8 @@ impl Core {
     }
 
     pub(super) fn lock(&mut self, mut request: LockRequest, fx: &mut Vec<Effect>) -> Outcome {
-        let owner = self.table.names.owner(&request.owner);
+        let owner = self.asker(&request.owner);
         let file = self.table.names.file(&request.file);
-        if let Some(owner) = owner {
-            self.see(owner);
-        }
         if let (Some(owner), Some(file)) = (owner, file)
             && let Some(outcome) = self.lock_again(owner, file, &request, fx)
         {
@@ -245,8 +239,7 @@ impl Core {
         range: Range,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
-        let names = &self.table.names;
-        let (Some(owner), Some(file)) = (names.owner(owner), names.file(file)) else {
+        let (Some(owner), Some(file)) = (self.asker(owner), self.table.names.file(file)) else {
             return Outcome::Done;
         };
         let gain = self.table.plan(owner, file, range, None).map_or(0, |plan| plan.gain);
@@ -266,7 +259,6 @@ impl Core {
         if let Some(plan) = self.table.plan(owner, file, range, None) {
             self.table.apply(plan, &mut Ids::new(id, 0), fx);
         }
-        self.see(owner);
         self.counters.unlocked += 1;
         Outcome::Done
     }
@@ -279,11 +271,9 @@ impl Core {
         mode: Mode,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
-        let names = &self.table.names;
-        let (Some(owner), Some(file)) = (names.owner(owner), names.file(file)) else {
+        let (Some(owner), Some(file)) = (self.asker(owner), self.table.names.file(file)) else {
             return Outcome::Done;
         };
-        self.see(owner);
         match self.table.queue.exact(owner, file, range, mode) {
             // The client is about to hear of its grant, or to unlock: it decides.
             Some(waiter) if self.table.queue.get(waiter).granted.is_some() => Outcome::AlreadyHeld,

@@ -11,16 +11,14 @@ impl Core {
     /// Reserves. What the owner reserved before counts for nothing against the new reservation and
     /// is replaced by it; where another owner's is in the way the old one stays.
     pub(super) fn share(&mut self, request: &ShareRequest, fx: &mut Vec<Effect>) -> Outcome {
-        let owner = self.table.names.owner(&request.owner);
+        let owner = self.asker(&request.owner);
         let file = self.table.names.file(&request.file);
         let wanted = Reservation { access: request.access, deny: request.deny };
         if let (Some(owner), Some(file)) = (owner, file)
             && let Some(&held) = self.table.shares.get(owner, file)
+            && self.is_known(&held, request)
         {
-            self.see(owner);
-            if self.is_known(&held, request) {
-                return self.confirm_share(owner, file, held, request, fx);
-            }
+            return self.confirm_share(owner, file, held, request, fx);
         }
         match self.grace_left_ms() {
             Some(left_ms) if !request.reclaim => return Outcome::Grace { left_ms },
@@ -112,12 +110,10 @@ impl Core {
         file: &FileId,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
-        let names = &self.table.names;
-        if let (Some(owner), Some(file)) = (names.owner(owner), names.file(file)) {
-            self.see(owner);
-            if self.table.release_share(owner, file, fx) {
-                self.counters.unshared += 1;
-            }
+        if let (Some(owner), Some(file)) = (self.asker(owner), self.table.names.file(file))
+            && self.table.release_share(owner, file, fx)
+        {
+            self.counters.unshared += 1;
         }
         Outcome::Done
     }

@@ -12,10 +12,8 @@ impl Core {
     /// that a lock would not.
     pub(super) fn upgrade(&mut self, request: UpgradeRequest, fx: &mut Vec<Effect>) -> Outcome {
         let range = request.range;
-        let names = &self.table.names;
-        let place = names.owner(&request.owner).zip(names.file(&request.file));
+        let place = self.asker(&request.owner).zip(self.table.names.file(&request.file));
         if let Some((owner, file)) = place {
-            self.see(owner);
             let mut pieces = self.table.locks.own_in(owner, file, range);
             let settled = |ix| self.table.locks.get(ix).attrs.standing == Standing::Settled;
             if pieces.all(settled) && self.table.holds(owner, file, range, Mode::Exclusive) {

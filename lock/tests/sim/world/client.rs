@@ -243,6 +243,10 @@ impl World {
     }
 
     fn close(&mut self, host: usize, process: usize, file: usize) {
+        if self.hosts[host].reclaiming.is_some() {
+            // An unlock waits for the recovery's end, or a reclaim under way would come after it.
+            return self.idle(host, process);
+        }
         if file == FILES {
             if self.quiet {
                 self.job(host, process, Job::Over);

@@ -186,6 +186,23 @@ fn a_client_that_knows_of_the_restart_loses_what_it_does_not_reclaim_in_time() {
 }
 
 #[test]
+fn what_is_under_a_grant_that_was_told_is_not_taken() {
+    for unreachable_hold_ms in [0, HOLD_MS] {
+        let mut desk = desk(Recovery::Instant, unreachable_hold_ms);
+        desk.lock("a", bytes(0, 0), X);
+        desk.lock("b", bytes(1, 9), X);
+        desk.lock_wait("a", bytes(0, 9), S);
+        desk.restart(GRACE_MS, true);
+        let waiter = grant_to(&desk.unlock("b", Range::ALL), "a");
+        assert_eq!(desk.held(), "a 0-0 X, a 1-9 S");
+        // a has taken it, and its answer is on the way.
+        assert_eq!(after(&mut desk, GRACE_MS + HOLD_MS), []);
+        desk.accept(waiter);
+        assert_eq!(desk.held(), "a 0-9 S");
+    }
+}
+
+#[test]
 fn what_is_taken_is_named_up_to_a_number() {
     let mut desk = desk(Recovery::Instant, HOLD_MS);
     for first in 0..20 {

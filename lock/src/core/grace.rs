@@ -312,12 +312,11 @@ impl Core {
         let Some(window) = self.grace.take() else {
             return;
         };
-        let left = self.unreclaimed();
-        let (dropped, kept) =
-            if self.config.unreachable_hold_ms == 0 { (left, 0) } else { (0, left) };
-        if dropped > 0 {
-            self.drop_unreclaimed(why, fx);
-        }
+        let (dropped, kept) = if self.config.unreachable_hold_ms == 0 {
+            (self.drop_unreclaimed(why, window.exact, fx), 0)
+        } else {
+            (0, self.unreclaimed())
+        };
         let reclaimed = window.reclaimed;
         fx.push(Effect::Grace(GraceEvent::Closed { why, reclaimed, dropped, kept }));
         if !window.exact {

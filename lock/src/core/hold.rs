@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Core;
 use crate::effect::{Effect, GraceEnd, Taken, TakenWhy};
-use crate::table::Standing;
+use crate::table::{Attrs, Held, Standing};
 
 /// Until when what is unreclaimed stands, by client.
 #[derive(Debug, Default)]
@@ -94,7 +94,26 @@ impl Core {
     pub(super) fn release_unreclaimed(&mut self, fx: &mut Vec<Effect>) {
         while let Some((client, reached)) = self.holds.pop_due(self.now_ms) {
             let why = if reached { TakenWhy::NotReclaimed } else { TakenWhy::Unreachable };
+            self.settle_under_grants(client, fx);
             self.take_unreclaimed(client, why, fx);
+        }
+    }
+
+    /// Lets stand what a client holds under a grant of less that it was told and has not answered:
+    /// it may have taken that, and then has these bytes by it.
+    fn settle_under_grants(&mut self, client: u32, fx: &mut Vec<Effect>) {
+        let table = &self.table;
+        let owners = table.names.clients.get(client).into_iter().flat_map(|slot| &slot.owners);
+        let locks = owners.flat_map(|&owner| table.locks.own_all(owner));
+        let under = |&ix: &u32| {
+            let &Held { owner, file, attrs, .. } = table.locks.get(ix);
+            attrs.standing == Standing::Unreclaimed
+                && !table.grants_in(owner, file, table.locks.range(ix)).is_empty()
+        };
+        for ix in locks.filter(under).collect::<Vec<_>>() {
+            let &Held { attrs, reclaim, .. } = self.table.locks.get(ix);
+            let attrs = Attrs { standing: Standing::Settled, ..attrs };
+            self.table.restate(ix, attrs, reclaim, false, fx);
         }
     }
 
@@ -151,16 +170,27 @@ impl Core {
         fx.push(Effect::Taken(taken));
     }
 
-    /// Drops all that nobody reclaimed: nothing is held beyond the window, which ends.
-    pub(super) fn drop_unreclaimed(&mut self, end: GraceEnd, fx: &mut Vec<Effect>) {
+    /// Drops all that nobody reclaimed, at the end of a window beyond which nothing is held; gives
+    /// how much that was. Grants `told` in the window keep what is under them.
+    pub(super) fn drop_unreclaimed(
+        &mut self,
+        end: GraceEnd,
+        told: bool,
+        fx: &mut Vec<Effect>,
+    ) -> u64 {
+        let before = self.counters.taken;
         for (client, hold) in std::mem::take(&mut self.holds.by_client) {
             let why = match (end, hold.reached) {
                 (GraceEnd::Ordered, _) => TakenWhy::Ordered,
                 (_, true) => TakenWhy::NotReclaimed,
                 (_, false) => TakenWhy::Unreachable,
             };
+            if told {
+                self.settle_under_grants(client, fx);
+            }
             self.take_unreclaimed(client, why, fx);
         }
         self.holds.due.clear();
+        self.counters.taken - before
     }
 }

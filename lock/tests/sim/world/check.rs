@@ -71,6 +71,7 @@ impl World {
     /// nothing by which to tell who is right.
     fn mark_taken(&mut self, span: Span, by: Who) {
         let epoch = self.epoch;
+        self.doubted = epoch;
         for (who, it) in self.others(by) {
             for (&place, held) in &mut it.held {
                 held.lost |= who != by
@@ -83,6 +84,7 @@ impl World {
 
     fn mark_share_taken(&mut self, file: usize, deal: Deal, by: Who) {
         let epoch = self.epoch;
+        self.doubted = epoch;
         for (who, it) in self.others(by) {
             if let Some(share) = it.shares.get_mut(&file) {
                 share.lost |= who != by && share.epoch < epoch && share.sure.conflicts(deal);

@@ -269,7 +269,8 @@ impl World {
     /// Whether what the server said in that epoch and step has been taken away since, as the
     /// protocol permits.
     pub fn is_lost(&self, host: usize, epoch: u64, stamp: u64) -> bool {
-        stamp < self.hosts[host].cleared || (epoch < self.epoch && stamp < self.closed)
+        let doubted = self.doubted == self.epoch || stamp < self.closed;
+        stamp < self.hosts[host].cleared || (epoch < self.epoch && doubted)
     }
 
     pub fn host_down(&mut self, host: usize) {

@@ -87,6 +87,8 @@ pub struct World {
     pub episodes: u64,
     /// The step in which the latest grace window closed.
     pub closed: u64,
+    /// The latest server instance that believed a reclaim it could not know to be right.
+    pub doubted: u64,
     /// The host whose request is being served.
     pub acting: Option<usize>,
     /// Something changed that the clients' beliefs are to be judged by.
@@ -162,6 +164,7 @@ impl World {
             tokens: 0,
             episodes: 0,
             closed: 0,
+            doubted: 0,
             acting: None,
             touched: false,
             met: Met::default(),

@@ -62,6 +62,13 @@ impl Core {
             return outcome;
         }
         let stronger = self.stronger_on_record(owner, file, request);
+        if let (Some(owner), Some(file), true) = (owner, file, self.records_are_advice()) {
+            // Of a grant over these bytes nothing would be left but its promise. Who still waits
+            // asks again.
+            for grant in self.table.grants_in(owner, file, range) {
+                self.abandon_advice(grant, fx);
+            }
+        }
         let outcome = self.place((owner, file), request, fx);
         if outcome == Outcome::Granted {
             self.counters.reclaimed += 1;

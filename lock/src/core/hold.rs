@@ -124,6 +124,7 @@ impl Core {
         };
         let client_id = Arc::clone(&slot.id);
         let owners: Vec<u32> = slot.owners.iter().copied().collect();
+        self.end_grants_over_unreclaimed(&owners, fx);
         let table = &self.table;
         let unreclaimed = |&ix: &u32| table.locks.get(ix).attrs.standing == Standing::Unreclaimed;
         let locks: Vec<u32> = owners
@@ -138,6 +139,23 @@ impl Core {
             shares.extend(table.shares.own_all(owner).filter(unclaimed).map(|file| (owner, file)));
         }
         self.take_away(client_id, why, &locks, &shares, fx);
+    }
+
+    /// A grant of less leaves what is stronger as it was, and must not outlive that.
+    fn end_grants_over_unreclaimed(&mut self, owners: &[u32], fx: &mut Vec<Effect>) {
+        let table = &self.table;
+        let mut grants = BTreeSet::new();
+        for &owner in owners {
+            for ix in table.locks.own_all(owner) {
+                let &Held { file, attrs, .. } = table.locks.get(ix);
+                if attrs.standing == Standing::Unreclaimed {
+                    grants.extend(table.grants_in(owner, file, table.locks.range(ix)));
+                }
+            }
+        }
+        for grant in grants {
+            self.take_waiter(grant, fx);
+        }
     }
 
     /// Releases locks and shares (by owner and file) of a client, and says so.

@@ -47,10 +47,13 @@ impl Core {
         {
             return outcome;
         }
-        let known = owner.zip(file);
-        if request.reclaim
-            || known.is_some_and(|(owner, file)| self.is_repetition(owner, file, &request))
+        if request.reclaim {
+            return self.reclaim(&request, fx);
+        }
+        if let (Some(owner), Some(file)) = (owner, file)
+            && self.is_repetition(owner, file, &request)
         {
+            self.drop_undo(owner, file, request.range, fx);
             return self.reclaim(&request, fx);
         }
         if let Some(left_ms) = self.grace_left_ms() {

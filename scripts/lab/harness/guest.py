@@ -141,6 +141,15 @@ class Guest:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
+    def freeze(self):
+        """Stops the whole machine where it is; `thaw` lets it go on as if nothing had been."""
+        # The kernel alone: its processes are others that it traces, and it would not know what to
+        # make of their stopping.
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
+
     def unplug(self):
         ip(f"link set {self.tap} down")
 
@@ -167,9 +176,9 @@ class Guest:
             )
         return output.rstrip("\n")
 
-    def mount(self, path, at, options=""):
+    def mount(self, path, at, options="", server=SERVER):
         options = f"vers=3,proto=tcp,lock{options}"
-        self.sh(f"mkdir -p {at} && mount -t nfs -o {options} {SERVER}:{path} {at}")
+        self.sh(f"mkdir -p {at} && mount -t nfs -o {options} {server}:{path} {at}")
 
     def unmount(self, at):
         self.sh(f"umount {at}")

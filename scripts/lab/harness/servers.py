@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .network import SERVER
+from .network import SECOND_SERVER, SERVER
 from .report import CheckFailed
 from .sandbox import ROOT
 
@@ -108,6 +108,13 @@ class CleatQuickstart(Cleat):
         if not printed:
             raise CheckFailed(f"expected the server to print how to mount {path}: see {self.log}")
         return printed.group()
+
+
+class CleatTwoAddresses(Cleat):
+    """Cleat on both addresses of a machine that has two."""
+
+    def flags(self):
+        return [*super().flags(), "--listen", SECOND_SERVER]
 
 
 class CleatUnprivileged(Cleat):

@@ -3,13 +3,18 @@
 from . import (
     client_crash,
     data_crash,
+    deadlock,
     files,
+    granted_lost,
     locks,
     ownership,
     portmap,
+    queue,
     quickstart,
     server_crash,
+    two_addresses,
     unprivileged,
+    vanished,
 )
 
 SCENARIOS = {
@@ -18,11 +23,16 @@ SCENARIOS = {
     "data-crash": data_crash,
     "ownership": ownership,
     "locks": locks,
+    "queue": queue,
+    "deadlock": deadlock,
+    "granted-lost": granted_lost,
+    "two-addresses": two_addresses,
     "server-crash": server_crash,
     "client-crash": client_crash,
+    "vanished": vanished,
     "portmap": portmap,
     "unprivileged": unprivileged,
 }
 
 # What other servers do not claim to do.
-CLEAT_ONLY = {"quickstart", "portmap", "unprivileged"}
+CLEAT_ONLY = {"quickstart", "portmap", "two-addresses", "unprivileged"}

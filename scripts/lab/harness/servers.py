@@ -35,10 +35,16 @@ class Server:
         directory.mkdir(parents=True, exist_ok=True)
 
     def start(self):
+        self.spawn()
+        self.wait_ready()
+
+    def spawn(self):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+
+    def wait_ready(self):
         deadline = time.monotonic() + START_LIMIT_S
         while not self.is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -67,9 +73,10 @@ class Server:
 class Cleat(Server):
     BINARY = ROOT / "target" / "release" / "cleat"
 
-    def __init__(self, directory, exports):
+    def __init__(self, directory, exports, more_flags=()):
         super().__init__(directory, exports)
         self.ready_before = 0
+        self.more_flags = more_flags
         if not self.BINARY.exists():
             raise CheckFailed(f"{self.BINARY} is missing: cargo build --release builds it")
 
@@ -80,11 +87,12 @@ class Cleat(Server):
         return [*words, *self.flags()]
 
     def flags(self):
-        return ["--listen", SERVER, "--state-dir", str(self.directory / "state")]
+        state = str(self.directory / "state")
+        return ["--listen", SERVER, "--state-dir", state, *self.more_flags]
 
-    def start(self):
+    def spawn(self):
         self.ready_before = self.ready_lines()
-        super().start()
+        super().spawn()
 
     def is_ready(self):
         return self.ready_lines() > self.ready_before

@@ -12,6 +12,7 @@ from . import (
     queue,
     quickstart,
     server_crash,
+    torture,
     two_addresses,
     unprivileged,
     vanished,
@@ -30,9 +31,10 @@ SCENARIOS = {
     "server-crash": server_crash,
     "client-crash": client_crash,
     "vanished": vanished,
+    "torture": torture,
     "portmap": portmap,
     "unprivileged": unprivileged,
 }
 
 # What other servers do not claim to do.
-CLEAT_ONLY = {"quickstart", "portmap", "two-addresses", "unprivileged"}
+CLEAT_ONLY = {"quickstart", "portmap", "torture", "two-addresses", "unprivileged"}

@@ -1,4 +1,4 @@
-"""processes of both guests wait for each other: one of them is told EDEADLK, and the others go on"""
+"""processes of both guests wait for each other: one is told EDEADLK, and the others go on"""
 
 from harness.locker import lockers, seconds_until
 from harness.report import CheckFailed, expect, expect_within

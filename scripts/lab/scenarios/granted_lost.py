@@ -49,7 +49,7 @@ def call_lost(lab, one, two, path):
 
 
 def answer_lost(lab, one, two, path):
-    title = "the answer to GRANTED is dropped: the lock is the waiter's, and stays so when told again"
+    title = "the answer to GRANTED is dropped: the lock is the waiter's, and stays so"
     with lab.check(title), lockers(path, one, two, one) as (holder, waiter, other):
         expect("g1's lock", holder.do("lock ex 0 10"), "ok")
         waiter.ask("wait ex 0 10")

@@ -65,7 +65,7 @@ def crash(lab, server, holder, waiters):
         server.start()
         expect("the holder's release", holder.do("flock un", RECOVERY_LIMIT_S), "ok")
         serve(waiters[:half], RECOVERY_LIMIT_S)
-    with lab.check("it is killed again while the next has the lock: the rest follow in their order"):
+    with lab.check("it is killed again while the next has the lock: the rest follow in order"):
         seconds, answer = seconds_until(lambda: waiters[half].answer(60))
         expect("the next in the row", answer, "ok")
         expect_within("the next", seconds, RECOVERY_LIMIT_S)

@@ -1,4 +1,4 @@
-"""a guest vanishes while it holds and waits: its locks stand until it is back, and delay no others"""
+"""a guest vanishes while it holds and waits: its locks stand until it is back, and delay nobody"""
 
 import time
 

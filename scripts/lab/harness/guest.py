@@ -95,8 +95,8 @@ class Guest:
         self.process = None
         lay_tap(self.tap)
 
-    def start(self):
-        """Starts the kernel; `wait_ready` tells when the guest takes commands."""
+    def start(self, *more):
+        """Starts the kernel, `more` on its command line; `wait_ready` tells when it can be used."""
         words = [
             "linux.uml",
             "mem=256M",
@@ -113,6 +113,7 @@ class Guest:
             f"LAB_NAME={self.name}",
             f"LAB_ADDR={self.address}",
             f"LAB_NSM={self.nsm}",
+            *more,
         ]
         with open(self.directory / "console", "ab") as console:
             self.process = subprocess.Popen(

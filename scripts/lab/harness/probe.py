@@ -1,4 +1,7 @@
-"""Asks the server by NLM_TEST what it has on record, as a client of its own (XNFS ch. 10)."""
+"""A lock client of a hundred lines, without a kernel: asks a server what no Linux client would.
+
+The wire is that of RFC 5531 (RPC), RFC 1833 (portmap), RFC 1813 (MOUNT, NFS) and XNFS ch. 10 (NLM).
+"""
 
 import socket
 import struct
@@ -6,13 +9,15 @@ from dataclasses import dataclass
 
 from .network import SERVER
 
-PORT = 2049
-NFS, MOUNT, NLM = (100003, 3), (100005, 3), (100021, 4)
-MNT, LOOKUP, NLM_TEST = 1, 3, 1
+PORTMAP, NFS, MOUNT, NLM = (100000, 2), (100003, 3), (100005, 3), (100021, 4)
+GETPORT, LOOKUP, MNT = 3, 3, 1
+NLM_TEST, NLM_LOCK, NLM_UNLOCK = 1, 2, 4
+PORTMAP_PORT = 111
 AUTH_NONE, AUTH_SYS = 0, 1
 LAST_FRAGMENT = 1 << 31
 GRANTED, DENIED, DENIED_GRACE_PERIOD = 0, 1, 4
 TIMEOUT_S = 10
+NAME = b"probe"
 
 
 class ProbeFailed(Exception):
@@ -55,55 +60,39 @@ class Results:
         value, self.data = self.data[:length], self.data[length + -length % 4 :]
         return value
 
+    def expect_zero(self, what):
+        status = self.number()
+        if status != 0:
+            raise ProbeFailed(f"{what}: {status}")
 
-class Probe:
-    def __init__(self, export):
+
+class Connection:
+    """To one program of a server, where its rpcbind says that it is."""
+
+    def __init__(self, address, program):
+        self.program = program
         self.xid = 0
-        self.socket = socket.create_connection((SERVER, PORT), TIMEOUT_S)
-        mounted = self.call(MOUNT, MNT, opaque(str(export).encode()))
-        self.expect_zero("MNT", mounted.number())
-        self.root = mounted.opaque()
+        port = PORTMAP_PORT if program == PORTMAP else find_port(address, program)
+        self.socket = socket.create_connection((address, port), TIMEOUT_S)
 
-    def close(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self.socket.close()
 
-    def find(self, name):
-        """The handle of a file of the export."""
-        found = self.call(NFS, LOOKUP, opaque(self.root) + opaque(name.encode()))
-        self.expect_zero("LOOKUP", found.number())
-        return found.opaque()
-
-    def test(self, handle, offset, length, exclusive=True):
-        """Who is in the way of such a lock, or None."""
-        lock = opaque(b"probe") + opaque(handle) + opaque(b"0@probe")
-        lock += struct.pack(">IQQ", 0, offset, length)
-        result = self.call(NLM, NLM_TEST, opaque(b"") + struct.pack(">I", exclusive) + lock)
-        result.opaque()
-        status = result.number()
-        if status == DENIED_GRACE_PERIOD:
-            raise InGrace
-        if status == GRANTED:
-            return None
-        if status != DENIED:
-            raise ProbeFailed(f"NLM_TEST: {status}")
-        holder_exclusive = bool(result.number())
-        result.number()
-        oh = result.opaque().decode(errors="replace")
-        return Holder(holder_exclusive, oh, result.number(">Q"), result.number(">Q"))
-
-    def call(self, program, procedure, arguments):
+    def call(self, procedure, arguments):
         self.xid += 1
-        head = struct.pack(">6I", self.xid, 0, 2, *program, procedure)
-        credential = struct.pack(">I", 0) + opaque(b"probe") + struct.pack(">3I", 0, 0, 0)
-        body = head + struct.pack(">I", AUTH_SYS) + opaque(credential)
-        body += struct.pack(">2I", AUTH_NONE, 0) + arguments
+        credential = struct.pack(">I", 0) + opaque(NAME) + struct.pack(">3I", 0, 0, 0)
+        body = struct.pack(">7I", self.xid, 0, 2, *self.program, procedure, AUTH_SYS)
+        body += opaque(credential) + struct.pack(">2I", AUTH_NONE, 0) + arguments
         self.socket.sendall(struct.pack(">I", LAST_FRAGMENT | len(body)) + body)
         answer = Results(self.record())
         if (answer.number(), answer.number(), answer.number()) != (self.xid, 1, 0):
-            raise ProbeFailed("an answer to no call of ours")
+            raise ProbeFailed("no accepted answer to this call")
         answer.number()
         answer.opaque()
-        self.expect_zero("accept_stat", answer.number())
+        answer.expect_zero("accept_stat")
         return answer
 
     def record(self):
@@ -121,7 +110,60 @@ class Probe:
             data += more
         return data
 
-    @staticmethod
-    def expect_zero(what, status):
-        if status != 0:
-            raise ProbeFailed(f"{what}: {status}")
+
+def find_port(address, program):
+    with Connection(address, PORTMAP) as portmap:
+        port = portmap.call(GETPORT, struct.pack(">4I", *program, socket.IPPROTO_TCP, 0)).number()
+    if port == 0:
+        raise ProbeFailed(f"program {program[0]} is not registered")
+    return port
+
+
+def find_file(export, name, address=SERVER):
+    """The handle of a file in an export."""
+    with Connection(address, MOUNT) as mount:
+        mounted = mount.call(MNT, opaque(str(export).encode()))
+        mounted.expect_zero("MNT")
+    with Connection(address, NFS) as nfs:
+        found = nfs.call(LOOKUP, opaque(mounted.opaque()) + opaque(name.encode()))
+        found.expect_zero("LOOKUP")
+    return found.opaque()
+
+
+class LockManager(Connection):
+    """A server's, as one client with one owner sees it."""
+
+    def __init__(self, address=SERVER):
+        super().__init__(address, NLM)
+
+    def test(self, handle, offset, length):
+        """Who is in the way of an exclusive lock, or None."""
+        result = self.ask(NLM_TEST, struct.pack(">I", True), handle, offset, length)
+        status = result.number()
+        if status == DENIED_GRACE_PERIOD:
+            raise InGrace
+        if status == GRANTED:
+            return None
+        if status != DENIED:
+            raise ProbeFailed(f"NLM_TEST: {status}")
+        exclusive = bool(result.number())
+        result.number()
+        oh = result.opaque().decode(errors="replace")
+        return Holder(exclusive, oh, result.number(">Q"), result.number(">Q"))
+
+    def lock(self, handle, offset, length):
+        """Asks for an exclusive lock without waiting; its nlm4_stats."""
+        block_exclusive = struct.pack(">2I", False, True)
+        reclaim_state = struct.pack(">2I", False, 1)
+        asked = self.ask(NLM_LOCK, block_exclusive, handle, offset, length, reclaim_state)
+        return asked.number()
+
+    def unlock(self, handle, offset, length):
+        self.ask(NLM_UNLOCK, b"", handle, offset, length).expect_zero("NLM_UNLOCK")
+
+    def ask(self, procedure, before, handle, offset, length, after=b""):
+        lock = opaque(NAME) + opaque(handle) + opaque(b"0@" + NAME)
+        lock += struct.pack(">IQQ", 0, offset, length)
+        result = self.call(procedure, opaque(b"") + before + lock + after)
+        result.opaque()
+        return result

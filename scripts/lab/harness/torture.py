@@ -9,12 +9,11 @@ import shutil
 import statistics
 import time
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 
 from .guest import TOOLS
-from .probe import InGrace, Probe
+from .probe import InGrace, LockManager, find_file
 from .referee import CYCLE, Referee, RefereeServer
 from .report import CheckFailed, NoAnswer
 
@@ -156,20 +155,23 @@ class Torture:
 
     def audit(self):
         """Asks the server for every lock that is claimed, while nobody can give any up."""
-        with self.referee.paused() as claims, closing(Probe(self.lab.path("data"))) as probe:
-            handles = [probe.find(str(number)) for number in range(FILES)]
+        with self.referee.paused() as claims, LockManager() as manager:
+            handles = self.handles()
             try:
                 for claim in claims:
-                    self.expect_on_record(claim, probe, handles[claim.file])
+                    self.expect_on_record(claim, manager, handles[claim.file])
             except InGrace:
                 self.audited["in grace"] += 1
                 return
             self.audited["times"] += 1
             self.audited["locks"] += len(claims)
 
-    def expect_on_record(self, claim, probe, handle):
+    def handles(self):
+        return [find_file(self.lab.path("data"), str(number)) for number in range(FILES)]
+
+    def expect_on_record(self, claim, manager, handle):
         start = claim.cell * CELL_BYTES
-        holder = probe.test(handle, start, CELL_BYTES)
+        holder = manager.test(handle, start, CELL_BYTES)
         guest = claim.locker.partition(".")[0]
         if holder is None:
             self.referee.find(f"the server has no record of {claim}")
@@ -201,9 +203,9 @@ class Torture:
 
     def check_nothing_left(self):
         deadline = time.monotonic() + CLEAR_LIMIT_S
-        with closing(Probe(self.lab.path("data"))) as probe:
-            handles = [probe.find(str(number)) for number in range(FILES)]
-            while any(left := [probe.test(handle, 0, 0) for handle in handles]):
+        handles = self.handles()
+        with LockManager() as manager:
+            while any(left := [manager.test(handle, 0, 0) for handle in handles]):
                 if time.monotonic() > deadline:
                     self.referee.find(f"nobody is left, and these are on record: {left}")
                     return

@@ -26,7 +26,7 @@ class KernelNfsd:
         self.guest.sh(
             f"mkdir -p {EXPORT} /var/lib/nfs/v4recovery && modprobe -d /run/modules nfsd"
             f" && mknod /tmp/disk b 98 0 && mount -t ext4 /tmp/disk {EXPORT}"
-            f" && mount -t nfsd nfsd /proc/fs/nfsd && mkdir -p {EXPORT}/data"
+            f" && mount -t nfsd nfsd /proc/fs/nfsd && touch /var/lib/nfs/etab /var/lib/nfs/rmtab"
             f" && exportfs -o rw,no_root_squash,insecure,no_subtree_check '*:{EXPORT}'"
         )
 

@@ -6,8 +6,8 @@ The files are `0`, `1`, ... in DIRECTORY. A file is CELLS cells of 4096 bytes, e
 that is added to under an exclusive lock alone. What is claimed is told to the referee after it was
 got, and given up before it is, so that at no time more is claimed than held.
 
-A process that holds something waits only where Linux or the server would find a cycle, or for a
-short time: a cycle that is half in one guest, half at the server, is seen by neither.
+A process that holds something waits for a limited time: Linux lets a process wait in its guest for
+another of the same guest, and at the server for others, so that a cycle of both is seen by neither.
 """
 
 import errno
@@ -18,6 +18,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 import traceback
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ TYPES = {"ex": fcntl.F_WRLCK, "sh": fcntl.F_RDLCK}
 WHOLE_FILE = {"ex": fcntl.LOCK_EX, "sh": fcntl.LOCK_SH}
 HOLD_S_MAX = 0.03
 PATIENCE_S = (0.05, 2.0)
+# A signal that comes in the moment before a system call does not interrupt it.
+AGAIN_S = 0.2
 
 
 class GivenUp(Exception):
@@ -52,7 +55,7 @@ class Patience:
         """For ever where it is None."""
         self.waiting = True
         try:
-            signal.setitimer(signal.ITIMER_REAL, seconds or 0)
+            signal.setitimer(signal.ITIMER_REAL, seconds or 0, AGAIN_S)
             yield
         finally:
             self.waiting = False
@@ -63,14 +66,16 @@ class Referee:
     def __init__(self, address, name):
         host, _, port = address.partition(":")
         self.stream = socket.create_connection((host, int(port))).makefile("rw")
+        self.talking = threading.Lock()
         self.stopping = False
         self.tell("hello", name)
 
     def tell(self, *words):
         """Returns when the referee has taken note of it."""
-        self.stream.write(" ".join(map(str, words)) + "\n")
-        self.stream.flush()
-        answer = self.stream.readline().strip()
+        with self.talking:
+            self.stream.write(" ".join(map(str, words)) + "\n")
+            self.stream.flush()
+            answer = self.stream.readline().strip()
         if answer not in ("go", "stop"):
             raise ConnectionError(f"the referee said {answer!r}")
         self.stopping = answer == "stop"
@@ -182,14 +187,36 @@ class Torturer:
         self.referee.tell("counted", file, cell, before)
 
     def upgrade(self, file, start, end):
-        """Of all that is held, and with endless patience.
-
-        A cycle of such is seen by Linux or the server. And where an upgrade is interrupted, Linux
-        may unlock what was held before, while it is claimed still.
-        """
         words = (file, start, end, "ex")
-        if self.lock(words, None):
+        with self.giving_up_claim(file, start, end):
+            got = self.lock(words, None)
+        if got:
+            # Said again where the claim was given up in the same moment.
+            self.referee.tell("hold", *words)
             self.use(*words)
+
+    @contextmanager
+    def giving_up_claim(self, file, start, end):
+        """Interrupts a block that lasts too long, after the claim was given up.
+
+        Where a waiting upgrade is interrupted, Linux may unlock what was held before.
+        """
+        main, ended = threading.get_ident(), threading.Event()
+
+        def interrupt():
+            self.referee.tell("drop", file, start, end)
+            while not ended.is_set():
+                signal.pthread_kill(main, signal.SIGALRM)
+                ended.wait(AGAIN_S)
+
+        timer = threading.Timer(self.choose_patience(0), interrupt)
+        timer.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            timer.cancel()
+            timer.join()
 
     def weaken(self, file, start, end):
         part = self.random.randrange(start, end)

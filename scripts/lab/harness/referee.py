@@ -162,11 +162,20 @@ class Referee:
         self.stopping = False
 
     def still_here(self):
+        """Every locker, what it claims and what it waits for."""
         with self.lock:
-            return [
-                f"{locker.name}, waiting for {locker.wanted}" if locker.wanted else locker.name
-                for locker in self.lockers.values()
-            ]
+            return [self.describe(key, locker) for key, locker in self.lockers.items()]
+
+    def describe(self, key, locker):
+        claims = [
+            f"{holders[key]} {file}:{cell}"
+            for file, cells in enumerate(self.held)
+            for cell, holders in enumerate(cells)
+            if key in holders
+        ]
+        holding = f" holding {', '.join(claims)}" if claims else ""
+        waiting = f" waiting for {locker.wanted}" if locker.wanted else ""
+        return locker.name + holding + waiting
 
     def median_wait_s(self):
         return statistics.median(self.waits_s) if self.waits_s else 0.0

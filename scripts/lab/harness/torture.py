@@ -182,24 +182,30 @@ class Torture:
 
     def end_lockers(self, channels):
         self.referee.stop()
-        deadline = time.monotonic() + END_LIMIT_S
+        late = self.finish(channels, END_LIMIT_S)
+        if late:
+            self.tell_late(END_LIMIT_S)
+            late = self.finish(late, LOST_LIMIT_S - END_LIMIT_S)
+        if late:
+            self.tell_late(LOST_LIMIT_S)
+
+    def finish(self, channels, limit_s):
+        """Waits for the lockers' end; of which channels they have not come to it."""
+        deadline = time.monotonic() + limit_s
+        late = []
         for channel in channels:
             try:
                 status, output = channel.finish(max(deadline - time.monotonic(), 0.1))
             except NoAnswer:
-                self.lost(channel)
+                late.append(channel)
             else:
                 if status != 0:
                     self.referee.find(f"{channel.name} ended with {status}:\n{output}")
+        return late
 
-    def lost(self, channel):
-        late = self.referee.still_here()
-        self.referee.find(f"after {END_LIMIT_S} s not ended: {'; '.join(late)}")
-        try:
-            channel.finish(LOST_LIMIT_S - END_LIMIT_S)
-        except NoAnswer:
-            self.referee.find(f"after {LOST_LIMIT_S} s: {'; '.join(self.referee.still_here())}")
-            channel.close()
+    def tell_late(self, seconds):
+        lockers = "; ".join(self.referee.still_here())
+        self.referee.find(f"after {seconds} s not ended: {lockers}")
 
     def check_nothing_left(self):
         deadline = time.monotonic() + CLEAR_LIMIT_S

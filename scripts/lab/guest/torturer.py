@@ -40,7 +40,7 @@ class GivenUp(Exception):
 
 
 class Patience:
-    """Raises GivenUp in the block where it lasts too long, and never after the block."""
+    """Raises GivenUp where a call lasts too long, once, and never after the call."""
 
     def __init__(self):
         self.waiting = False
@@ -48,15 +48,15 @@ class Patience:
 
     def over(self, *_):
         if self.waiting:
+            self.waiting = False
             raise GivenUp
 
-    @contextmanager
-    def lasting(self, seconds):
-        """For ever where it is None."""
-        self.waiting = True
+    def call(self, ask, seconds):
+        """With None, for as long as it takes."""
         try:
+            self.waiting = True
             signal.setitimer(signal.ITIMER_REAL, seconds or 0, AGAIN_S)
-            yield
+            ask()
         finally:
             self.waiting = False
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -162,8 +162,7 @@ class Torturer:
         """Whether the lock of `words` was got; the referee knows either way."""
         self.referee.tell("want", *words)
         try:
-            with self.patience.lasting(patience_s):
-                ask()
+            self.patience.call(ask, patience_s)
         except GivenUp:
             self.referee.tell("gone", "GivenUp")
         except OSError as error:

@@ -1,55 +1,25 @@
-//! Attributes: what they are, who has which rights, and how they are changed.
+//! Attributes: who has which rights, and how they are changed.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 
 use cleat_mount::Identity;
-use rustix::fs::{AtFlags, Mode, StatxFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::{AtFlags, Mode, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 
 use super::LocalFs;
 use super::identity::{act_as, acting_uid};
 use super::open::{Node, regular};
+use super::stat::{MODE_BITS, may};
 use crate::vfs::{
     ACCESS_DELETE, ACCESS_EXECUTE, ACCESS_EXTEND, ACCESS_LOOKUP, ACCESS_MODIFY, ACCESS_READ,
-    AccessBits, Attributes, FileHandle, FsError, Kind, Result, SetAttributes, SetTime, Timestamp,
-    Wcc,
+    AccessBits, FileHandle, FsError, Kind, Result, SetAttributes, SetTime, Timestamp, Wcc,
 };
 
-/// The bits of a mode that can be set.
-pub(super) const MODE_BITS: u32 = 0o7777;
 const MODE_SET_ID: u32 = 0o6000;
-const BLOCK_BYTES: u64 = 512;
 const SECOND_NS: u32 = 1_000_000_000;
 
-/// What statx(2) tells.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Stat {
-    pub(super) attributes: Attributes,
-    /// The device, as this boot numbers it.
-    pub(super) dev: u64,
-    /// When it was made, where the file system keeps that.
-    pub(super) born: Option<Timestamp>,
-}
-
 impl LocalFs {
-    /// The attributes of an open file; nobody needs a permission for them.
-    pub(super) fn stat(&self, file: impl AsFd) -> Result<Stat> {
-        let mut stat = stat(&file)?;
-        stat.attributes.fsid = if stat.dev == self.root_dev {
-            self.fsid
-        } else {
-            // A subvolume: part of the tree, yet numbered apart.
-            fsid(&file, stat.dev)?
-        };
-        Ok(stat)
-    }
-
-    /// The attributes once more, where they can be had.
-    pub(super) fn after(&self, file: impl AsFd) -> Option<Attributes> {
-        self.stat(file).ok().map(|stat| stat.attributes)
-    }
-
     /// SETATTR (RFC 1813 3.3.2).
     pub(super) fn change_attributes(
         &self,
@@ -191,19 +161,6 @@ impl LocalFs {
     }
 }
 
-/// Whether whoever the thread acts as may execute a file.
-pub(super) fn may_execute(node: &Node) -> bool {
-    may(node, libc::X_OK)
-}
-
-/// faccessat2(2): with AT_EACCESS it is the fsuid that is judged.
-fn may(node: &Node, mode: libc::c_int) -> bool {
-    let flags = libc::AT_EACCESS | libc::AT_EMPTY_PATH;
-    let fd = node.fd.as_raw_fd();
-    // SAFETY: the path is a C string; nothing is written.
-    unsafe { libc::syscall(libc::SYS_faccessat2, fd, c"".as_ptr(), mode, flags) == 0 }
-}
-
 fn change_owner(node: &Node, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
     if uid == Some(u32::MAX) || gid == Some(u32::MAX) {
         return Err(Errno::INVAL.into());
@@ -238,55 +195,4 @@ fn timespec(set: SetTime) -> Timespec {
         SetTime::Now => Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
         SetTime::To(time) => Timespec { tv_sec: time.seconds, tv_nsec: time.nanoseconds.into() },
     }
-}
-
-/// The number of the file system an open file is on: the same after a restart. File systems
-/// without one of their own are numbered by their device.
-pub(super) fn fsid(file: impl AsFd, dev: u64) -> Result<u64> {
-    let fsid = rustix::fs::fstatvfs(file)?.f_fsid;
-    Ok(if fsid == 0 { dev } else { fsid })
-}
-
-/// The attributes without the file system's number.
-pub(super) fn stat(file: impl AsFd) -> Result<Stat> {
-    let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-    let x = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, mask)?;
-    let time = |time: rustix::fs::StatxTimestamp| Timestamp {
-        seconds: time.tv_sec,
-        nanoseconds: time.tv_nsec,
-    };
-    let attributes = Attributes {
-        kind: kind(x.stx_mode.into())?,
-        mode: u32::from(x.stx_mode) & MODE_BITS,
-        links: x.stx_nlink,
-        uid: x.stx_uid,
-        gid: x.stx_gid,
-        size: x.stx_size,
-        used: x.stx_blocks.saturating_mul(BLOCK_BYTES),
-        device: (x.stx_rdev_major, x.stx_rdev_minor),
-        fsid: 0,
-        fileid: x.stx_ino,
-        accessed: time(x.stx_atime),
-        modified: time(x.stx_mtime),
-        changed: time(x.stx_ctime),
-    };
-    let born = StatxFlags::from_bits_retain(x.stx_mask).contains(StatxFlags::BTIME);
-    Ok(Stat {
-        attributes,
-        dev: rustix::fs::makedev(x.stx_dev_major, x.stx_dev_minor),
-        born: born.then(|| time(x.stx_btime)),
-    })
-}
-
-fn kind(mode: u32) -> Result<Kind> {
-    Ok(match mode & libc::S_IFMT {
-        libc::S_IFREG => Kind::Regular,
-        libc::S_IFDIR => Kind::Directory,
-        libc::S_IFBLK => Kind::Block,
-        libc::S_IFCHR => Kind::Character,
-        libc::S_IFLNK => Kind::Symlink,
-        libc::S_IFSOCK => Kind::Socket,
-        libc::S_IFIFO => Kind::Fifo,
-        _ => return Err(Errno::IO.into()),
-    })
 }

@@ -11,8 +11,8 @@ use rustix::io::Errno;
 use siphasher::sip::SipHasher24;
 
 use super::LocalFs;
-use super::attr::Stat;
 use super::identity::act_as;
+use super::stat::Stat;
 use crate::vfs::{Attributes, Entry, FileHandle, FsError, Kind, Listing, Result};
 
 /// What one getdents64 call may bring.

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
-use super::attr::Stat;
 use super::identity::switches;
+use super::stat::Stat;
 use crate::vfs::Result;
 
 /// The most files kept open.

@@ -14,6 +14,7 @@ mod limits;
 mod name;
 mod open;
 mod rename;
+mod stat;
 mod sync;
 mod table;
 #[cfg(test)]
@@ -97,7 +98,7 @@ impl LocalFs {
         let root = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let descriptors = rustix::fs::openat(CWD, "/proc/self/fd", flags, Mode::empty())?;
-        let stat = attr::stat(&root).map_err(into_io)?;
+        let stat = stat::stat(&root).map_err(into_io)?;
         let kernel_handle = if options.handle_table { None } else { kernel_handle(&root) };
         let (root_handle, handles) = match kernel_handle {
             Some(handle) => (handle, Handles::Kernel),
@@ -110,7 +111,7 @@ impl LocalFs {
             root_dev: stat.dev,
             root_ino: stat.attributes.fileid,
             root_handle,
-            fsid: attr::fsid(&root, stat.dev).map_err(into_io)?,
+            fsid: stat::fsid(&root, stat.dev).map_err(into_io)?,
             born_changes: limits::born_changes(&rustix::fs::fstatfs(&root)?),
             handles,
             root,

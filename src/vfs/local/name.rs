@@ -6,9 +6,9 @@ use cleat_mount::Identity;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::attr::{MODE_BITS, may_execute};
 use super::identity::{act_as, act_as_server};
 use super::open::Node;
+use super::stat::{MODE_BITS, may_execute};
 use super::table::Place;
 use super::{Handles, LocalFs, handle};
 use crate::vfs::{

@@ -11,9 +11,9 @@ use cleat_mount::Identity;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::attr::{self, Stat};
 use super::handle::{self, Named};
 use super::identity::{act_as_server, acting_uid};
+use super::stat::{Stat, may_execute};
 use super::{Handles, LocalFs};
 use crate::vfs::{FileHandle, FsError, Kind, Result};
 
@@ -135,7 +135,7 @@ impl LocalFs {
     pub(super) fn open_to_read(&self, who: &Identity, node: &Node) -> Result<OwnedFd> {
         regular(node)?;
         match self.reopen(node, OFlags::RDONLY) {
-            Err(FsError::Os(Errno::ACCESS)) if owns(who, node) || attr::may_execute(node) => {
+            Err(FsError::Os(Errno::ACCESS)) if owns(who, node) || may_execute(node) => {
                 let _server = act_as_server()?;
                 self.reopen(node, OFlags::RDONLY)
             }

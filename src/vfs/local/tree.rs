@@ -8,9 +8,9 @@ use rustix::fs::{OFlags, RawDir};
 use rustix::io::Errno;
 
 use super::LocalFs;
-use super::attr::Stat;
 use super::dir::LIST_BUFFER_BYTES;
 use super::open::{Node, point_at};
+use super::stat::Stat;
 use super::table::{
     Generations, HANDLE_CACHE_RECORDS_MAX, HANDLE_NAMES_MAX, HandleTable, InodeKey, Place, ROOT_ID,
     Record,

@@ -44,7 +44,7 @@ class Ganesha(Server):
         log = str(self.directory / "ganesha.log")
         return ["ganesha.nfsd", "-F", "-f", str(self.config), "-L", log, "-p", pid_file]
 
-    def start(self):
+    def spawn(self):
         if self.statd is None:
             self.statd = subprocess.Popen(
                 ["rpc.statd", "--foreground", "--no-notify"], stderr=subprocess.DEVNULL
@@ -53,7 +53,7 @@ class Ganesha(Server):
         subprocess.run(["sm-notify", "-f"], check=True)
         self.write_config()
         self.started_before = True
-        super().start()
+        super().spawn()
 
     def stop(self):
         status = super().stop()

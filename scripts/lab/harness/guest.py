@@ -95,8 +95,8 @@ class Guest:
         self.process = None
         lay_tap(self.tap)
 
-    def start(self):
-        """Starts the kernel; `wait_ready` tells when the guest takes commands."""
+    def start(self, *more):
+        """Starts the kernel, `more` on its command line; `wait_ready` tells when it can be used."""
         words = [
             "linux.uml",
             "mem=256M",
@@ -113,6 +113,7 @@ class Guest:
             f"LAB_NAME={self.name}",
             f"LAB_ADDR={self.address}",
             f"LAB_NSM={self.nsm}",
+            *more,
         ]
         with open(self.directory / "console", "ab") as console:
             self.process = subprocess.Popen(
@@ -142,11 +143,13 @@ class Guest:
             self.process.wait()
 
     def freeze(self):
-        """Stops the guest's time: it takes nothing, sends nothing, and knows of nothing."""
-        os.kill(self.process.pid, signal.SIGSTOP)
+        """Stops the whole machine where it is; `thaw` lets it go on as if nothing had been."""
+        # The kernel alone: its processes are others that it traces, and it would not know what to
+        # make of their stopping.
+        self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self):
-        os.kill(self.process.pid, signal.SIGCONT)
+        self.process.send_signal(signal.SIGCONT)
 
     def unplug(self):
         ip(f"link set {self.tap} down")
@@ -174,9 +177,9 @@ class Guest:
             )
         return output.rstrip("\n")
 
-    def mount(self, path, at, options=""):
+    def mount(self, path, at, options="", server=SERVER):
         options = f"vers=3,proto=tcp,lock{options}"
-        self.sh(f"mkdir -p {at} && mount -t nfs -o {options} {SERVER}:{path} {at}")
+        self.sh(f"mkdir -p {at} && mount -t nfs -o {options} {server}:{path} {at}")
 
     def unmount(self, at):
         self.sh(f"umount {at}")

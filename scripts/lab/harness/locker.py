@@ -36,6 +36,14 @@ class Locker:
             return
         raise CheckFailed(f"{self.guest.name}: expected to wait still, got {came!r}")
 
+    def wait_until_queued(self):
+        """Returns when the server has answered that the lock asked for has to be waited for."""
+        deadline = time.monotonic() + ANSWER_S
+        # Of all that a process sleeps in, only this comes after the server's answer.
+        while self.guest.run(f"grep -q nlmclnt_block /proc/{self.pid}/stack")[0] != 0:
+            if time.monotonic() > deadline:
+                raise CheckFailed(f"{self.guest.name}: expected the server to let it wait")
+
     def signal(self, name):
         self.guest.sh(f"kill -{name} {self.pid}")
 

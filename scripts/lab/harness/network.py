@@ -3,10 +3,13 @@
 import socket
 import subprocess
 import time
+from contextlib import contextmanager
 
 from .report import CheckFailed
 
 SERVER = "10.77.0.1"
+# Not there until a scenario adds it.
+SECOND_SERVER = "10.77.0.2"
 AGENT_PORT = 7700
 PORT_TRIES = 250
 
@@ -20,6 +23,16 @@ def lay_bridge():
     ip("link add lab type bridge")
     ip(f"address add {SERVER}/24 dev lab")
     ip("link set lab up")
+
+
+@contextmanager
+def second_address():
+    """Gives the server's side another address for as long as the block runs."""
+    ip(f"address add {SECOND_SERVER}/24 dev lab")
+    try:
+        yield SECOND_SERVER
+    finally:
+        ip(f"address del {SECOND_SERVER}/24 dev lab")
 
 
 def lay_tap(name):

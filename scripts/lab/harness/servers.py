@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from json import loads
 from pathlib import Path
 
-from .network import SERVER
+from .network import SECOND_SERVER, SERVER
 from .report import CheckFailed
 from .sandbox import ROOT
 
@@ -37,10 +37,16 @@ class Server:
         directory.mkdir(parents=True, exist_ok=True)
 
     def start(self):
+        self.spawn()
+        self.wait_ready()
+
+    def spawn(self):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+
+    def wait_ready(self):
         deadline = time.monotonic() + START_LIMIT_S
         while not self.is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -69,11 +75,11 @@ class Server:
 class Cleat(Server):
     BINARY = ROOT / "target" / "release" / "cleat"
 
-    def __init__(self, directory, exports):
+    def __init__(self, directory, exports, more_flags=()):
         super().__init__(directory, exports)
         self.ready_before = 0
-        # What a scenario wants said besides, from the next start on.
-        self.more = []
+        # Beside those that every server gets; a scenario may change them for the next start.
+        self.more_flags = list(more_flags)
         self.log_before = 0
         if not self.BINARY.exists():
             raise CheckFailed(f"{self.BINARY} is missing: cargo build --release builds it")
@@ -85,12 +91,12 @@ class Cleat(Server):
         return [*words, *self.flags()]
 
     def flags(self):
-        return ["--listen", SERVER, "--state-dir", str(self.directory / "state"), *self.more]
+        return ["--listen", SERVER, "--state-dir", str(self.directory / "state"), *self.more_flags]
 
     def restart_killed(self, *more):
         """Kills it and starts it with other flags; what it logs from there on is `logged`."""
         self.kill()
-        self.more = list(more)
+        self.more_flags = list(more)
         self.log_before = self.log.stat().st_size
         self.start()
 
@@ -107,9 +113,9 @@ class Cleat(Server):
             raise CheckFailed(f"{' '.join(words)}: status {ran.returncode}: {ran.stderr}")
         return loads(ran.stdout) if json else ran.stdout
 
-    def start(self):
+    def spawn(self):
         self.ready_before = self.ready_lines()
-        super().start()
+        super().spawn()
 
     def is_ready(self):
         return self.ready_lines() > self.ready_before
@@ -133,6 +139,13 @@ class CleatQuickstart(Cleat):
         if not printed:
             raise CheckFailed(f"expected the server to print how to mount {path}: see {self.log}")
         return printed.group()
+
+
+class CleatTwoAddresses(Cleat):
+    """Cleat on both addresses of a machine that has two."""
+
+    def flags(self):
+        return [*super().flags(), "--listen", SECOND_SERVER]
 
 
 class CleatUnprivileged(Cleat):

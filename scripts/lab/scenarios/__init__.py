@@ -5,14 +5,20 @@ from . import (
     beside_statd,
     client_crash,
     data_crash,
+    deadlock,
     files,
+    granted_lost,
     locks,
     ownership,
     portmap,
+    queue,
     quickstart,
     recovery,
     server_crash,
+    torture,
+    two_addresses,
     unprivileged,
+    vanished,
 )
 
 SCENARIOS = {
@@ -21,14 +27,29 @@ SCENARIOS = {
     "data-crash": data_crash,
     "ownership": ownership,
     "locks": locks,
+    "queue": queue,
+    "deadlock": deadlock,
+    "granted-lost": granted_lost,
+    "two-addresses": two_addresses,
     "server-crash": server_crash,
     "client-crash": client_crash,
     "recovery": recovery,
     "admin": admin,
     "beside-statd": beside_statd,
+    "vanished": vanished,
+    "torture": torture,
     "portmap": portmap,
     "unprivileged": unprivileged,
 }
 
 # What other servers do not claim to do.
-CLEAT_ONLY = {"quickstart", "admin", "beside-statd", "portmap", "recovery", "unprivileged"}
+CLEAT_ONLY = {
+    "admin",
+    "beside-statd",
+    "portmap",
+    "quickstart",
+    "recovery",
+    "torture",
+    "two-addresses",
+    "unprivileged",
+}

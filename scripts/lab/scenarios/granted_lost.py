@@ -1,0 +1,113 @@
+"""GRANTED is lost on the way to a guest, or its answer is: the lock still arrives, once"""
+
+import re
+import time
+from contextlib import contextmanager
+
+from harness.locker import lockers, seconds_until
+from harness.report import CheckFailed, expect, expect_within
+
+LOST_S = 20
+ANSWER_LOST_S = 5
+# TCP's own repetition comes ever less often, so that the first after LOST_S may take as long again.
+# Linux itself asks again after 30 s, which is not what is to be seen here.
+ARRIVAL_LIMIT_S = 29 - LOST_S
+
+# Where a segment from a Linux machine carries an RPC message: 20 bytes of IPv4, 32 of TCP with its
+# timestamps, 4 of record mark and 4 of xid are before it.
+MESSAGE_AT = 60
+CALL, REPLY = 0, 1
+NLM, GRANTED = 100021, 5
+
+
+def run(lab):
+    one, two = lab.guests
+    for guest in lab.guests:
+        guest.sh("modprobe -a -d /run/modules sch_ingress cls_u32 act_gact")
+    with lab.serving(data="rw,no_root_squash"):
+        for guest in lab.guests:
+            at = lab.mount(guest, "data")
+        one.sh(f"touch {at}/call {at}/answer")
+        call_lost(lab, one, two, f"{at}/call")
+        answer_lost(lab, one, two, f"{at}/answer")
+
+
+def call_lost(lab, one, two, path):
+    title = f"GRANTED is dropped for {LOST_S} s: the lock is the waiter's, and it learns of it"
+    with lab.check(title), lockers(path, one, two, one) as (holder, waiter, other):
+        expect("g1's lock", holder.do("lock ex 0 10"), "ok")
+        waiter.ask("wait ex 0 10")
+        waiter.wait_until_queued()
+        with dropping(two, "ingress", granted_call()):
+            expect("g1's unlock", holder.do("unlock 0 10"), "ok")
+            waiter.expect_silence(LOST_S)
+            expect("g1's lock of what was handed over", other.do("lock sh 0 1"), "refused")
+        seconds, answer = seconds_until(lambda: waiter.answer(60))
+        expect("the waiter", answer, "ok")
+        expect_within("the lock, once GRANTED could pass", seconds, ARRIVAL_LIMIT_S)
+        expect_one_grant(waiter, other)
+
+
+def answer_lost(lab, one, two, path):
+    title = "the answer to GRANTED is dropped: the lock is the waiter's, and stays so"
+    with lab.check(title), lockers(path, one, two, one) as (holder, waiter, other):
+        expect("g1's lock", holder.do("lock ex 0 10"), "ok")
+        waiter.ask("wait ex 0 10")
+        waiter.wait_until_queued()
+        with dropping(two, "egress", reply_from(lock_manager_port(two))):
+            expect("g1's unlock", holder.do("unlock 0 10"), "ok")
+            expect("the waiter", waiter.answer(), "ok")
+            # A server that takes silence for a "no" would hand the lock on.
+            time.sleep(ANSWER_LOST_S)
+            expect("g1's lock of it", other.do("lock sh 0 1"), "refused")
+        # Time for another GRANTED, whose answer arrives.
+        time.sleep(ANSWER_LOST_S)
+        expect_one_grant(waiter, other)
+
+
+def expect_one_grant(waiter, other):
+    expect("another's lock while it is held", other.do("lock sh 0 1"), "refused")
+    expect("the waiter's unlock", waiter.do("unlock 0 10"), "ok")
+    # Time for a grant that should not come.
+    time.sleep(1)
+    expect("the range, asked by g1", other.do("test ex 0 0"), "free")
+    expect("another's lock", other.do("lock ex 0 10"), "ok")
+    expect("the former waiter's lock", waiter.do("lock sh 0 10"), "refused")
+
+
+def granted_call():
+    return [(CALL, MESSAGE_AT), (NLM, MESSAGE_AT + 8), (GRANTED, MESSAGE_AT + 16)]
+
+
+def reply_from(port):
+    return [(REPLY, MESSAGE_AT), (f"{port:#06x}0000", 20, "0xffff0000")]
+
+
+def lock_manager_port(guest):
+    listed = guest.sh("rpcinfo -p")
+    return int(re.search(r"100021\s+4\s+tcp\s+(\d+)", listed).group(1))
+
+
+@contextmanager
+def dropping(guest, direction, words):
+    """Drops the segments in which each of `words` (value, offset, mask) is found.
+
+    Fails if there were none: then it was something else that the block has shown.
+    """
+    matches = " ".join(match(*word) for word in words)
+    guest.sh(
+        "tc qdisc add dev vec0 clsact && tc filter add dev vec0"
+        f" {direction} protocol ip u32 match ip protocol 6 0xff {matches} action drop"
+    )
+    try:
+        yield
+        told = guest.sh(f"tc -s filter show dev vec0 {direction}")
+    finally:
+        guest.sh("tc qdisc del dev vec0 clsact")
+    dropped = re.search(r"dropped (\d+)", told)
+    if not dropped or int(dropped.group(1)) == 0:
+        raise CheckFailed(f"expected the filter to drop something; it tells\n{told}")
+
+
+def match(value, offset, mask="0xffffffff"):
+    return f"match u32 {value} {mask} at {offset}"

@@ -4,12 +4,15 @@ from . import (
     client_crash,
     data_crash,
     files,
+    libnfs,
     locks,
     ownership,
     portmap,
     quickstart,
     server_crash,
+    suites,
     unprivileged,
+    wire,
 )
 
 SCENARIOS = {
@@ -21,6 +24,9 @@ SCENARIOS = {
     "server-crash": server_crash,
     "client-crash": client_crash,
     "portmap": portmap,
+    "libnfs": libnfs,
+    "suites": suites,
+    "wire": wire,
     "unprivileged": unprivileged,
 }
 

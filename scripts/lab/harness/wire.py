@@ -13,8 +13,13 @@ from .report import CheckFailed
 WRONG = "_ws.malformed || _ws.expert.severity >= 0x800000"
 # Of packets with something in them: no RPC, nor a piece of one that ends in a later packet.
 FOREIGN = "(tcp.len > 0 || udp) && !icmp && !rpc && !tcp.reassembled_in"
-# A client's source port may be one that tshark knows as some other protocol's.
-BY_CONTENT = ("-o", "tcp.try_heuristic_first:TRUE", "-o", "udp.try_heuristic_first:TRUE")
+PREFERENCES = (
+    # A client's source port may be one that tshark knows as some other protocol's.
+    "tcp.try_heuristic_first:TRUE",
+    "udp.try_heuristic_first:TRUE",
+    # A tap that is full drops segments, which then come late.
+    "tcp.reassemble_out_of_order:TRUE",
+)
 FIELDS = ("rpc.xid", "rpc.msgtyp", "rpc.program", "rpc.programversion", "rpc.procedure")
 VERSION = FIELDS.index("rpc.programversion")
 CALL = "0"
@@ -26,7 +31,7 @@ SETTLE_S = 1
 @contextmanager
 def recorded(file, interface="lab"):
     """Records every byte of the interface's packets, apart from the lab's own commands."""
-    words = ["tcpdump", "-i", interface, "-s", "0", "-U", "-w", file]
+    words = ["tcpdump", "-i", interface, "-s", "0", "-B", "16384", "-U", "-w", file]
     with open(f"{file}.log", "wb") as log:
         tcpdump = subprocess.Popen(
             [*words, "not", "port", str(AGENT_PORT)], stdin=subprocess.DEVNULL, stderr=log
@@ -46,7 +51,8 @@ def recorded(file, interface="lab"):
 
 def tshark(file, display_filter, *words):
     """The lines that tshark writes of the packets that the filter lets through."""
-    command = ["tshark", "-2", "-n", *BY_CONTENT, "-r", file, "-Y", display_filter, *words]
+    preferences = [word for preference in PREFERENCES for word in ("-o", preference)]
+    command = ["tshark", "-2", "-n", *preferences, "-r", file, "-Y", display_filter, *words]
     told = subprocess.run(command, capture_output=True, text=True, check=False)
     if told.returncode != 0:
         raise CheckFailed(f"tshark: {told.stderr}")

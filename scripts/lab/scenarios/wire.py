@@ -37,11 +37,13 @@ WANTED = {
     (NSM, 1, 6): "SM_NOTIFY",
 }
 FILES = (
-    "mkdir d && echo hello >d/f && ln -s f d/s && readlink d/s && ln d/f d/l && mv d/l d/m"
+    "mkdir d && echo hello >d/f && ln -s f d/s && ln d/f d/l && mv d/l d/m"
     " && mkfifo d/p && chmod 600 d/f && dd if=/dev/zero of=d/big bs=64k count=8 conv=fsync 2>&1"
-    " && ls -l d && df . && echo 3 >/proc/sys/vm/drop_caches && cat d/f d/big >/dev/null"
-    " && rm d/* && rmdir d"
+    " && ls -l d && df . && echo 3 >/proc/sys/vm/drop_caches && readlink d/s"
+    " && cat d/f d/big >/dev/null && rm d/* && rmdir d"
 )
+# So that one write of the application is many on the wire, and a COMMIT.
+SMALL = "rsize=32768,wsize=32768"
 # Of an NLM call: the caller's name, "g1", as a string of XDR.
 NAME = b"\0\0\0\2g1\0\0"
 ENDLESS = b"\0\xff\xff\xffg1\0\0"
@@ -59,7 +61,7 @@ def session(lab, server):
     one, two = lab.guests
     with lab.check("a session with files, locks, a restart of the server and their reclaim"):
         for guest in lab.guests:
-            at = lab.mount(guest, "data")
+            at = lab.mount(guest, "data", f",{SMALL}")
         one.sh(f"touch {at}/held && cd {at} && {FILES}")
         with lockers(f"{at}/held", one, two) as (a, b):
             expect("g1's lock", a.do("lock ex 0 10"), "ok")

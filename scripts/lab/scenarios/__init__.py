@@ -8,6 +8,7 @@ from . import (
     deadlock,
     files,
     granted_lost,
+    libnfs,
     locks,
     ownership,
     portmap,
@@ -15,10 +16,12 @@ from . import (
     quickstart,
     recovery,
     server_crash,
+    suites,
     torture,
     two_addresses,
     unprivileged,
     vanished,
+    wire,
 )
 
 SCENARIOS = {
@@ -39,6 +42,9 @@ SCENARIOS = {
     "vanished": vanished,
     "torture": torture,
     "portmap": portmap,
+    "libnfs": libnfs,
+    "suites": suites,
+    "wire": wire,
     "unprivileged": unprivileged,
 }
 
@@ -46,10 +52,12 @@ SCENARIOS = {
 CLEAT_ONLY = {
     "admin",
     "beside-statd",
+    "libnfs",
     "portmap",
     "quickstart",
     "recovery",
     "torture",
     "two-addresses",
     "unprivileged",
+    "wire",
 }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::hash::Hasher;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,6 +113,12 @@ impl Exports {
         };
         let filesystems = table.iter().map(|export| open(export.path())).collect::<Result<_, _>>();
         Self::new(table, filesystems?, key)
+    }
+
+    /// Whether a call may speak for its whole host: see [`ExportTable::speaks_for_host`].
+    #[must_use]
+    pub fn speaks_for_host(&self, peer: SocketAddr) -> bool {
+        self.table.speaks_for_host(peer)
     }
 
     /// These file systems, each as the export in the same place of the table.

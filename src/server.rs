@@ -109,6 +109,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         lockd: lockd.clone(),
         exports,
         duplicates: Box::new(listener.duplicates()),
+        statd: statd.clone(),
         listen: bound.clone(),
         nsm_state: identity.nsm_state,
         started_ms: lockd.now_ms(),

@@ -260,9 +260,11 @@ fn what_a_killed_server_left_is_listed_with_its_path_and_grace_can_be_ended() {
     let mut b = Client::connect_from(&server, "b", B);
     let file = b.file(&site);
     assert_eq!(b.lock(&file, 1, (100, 1), EXCLUSIVE), Stat::DeniedGracePeriod);
-    let ended = "grace ended: 0 locks were reclaimed, 1 not reclaimed and dropped\n";
+    let ended = "grace ended: 0 locks were reclaimed, 0 dropped, 1 kept for clients out of reach\n";
     assert_eq!(cleat(&site, &["grace", "end"]), ended);
-    assert_eq!(b.lock(&file, 1, (0, 4), EXCLUSIVE), Stat::Granted);
+    assert_eq!(b.lock(&file, 1, (0, 4), EXCLUSIVE), Stat::Denied);
+    // No longer DENIED_GRACE_PERIOD.
+    assert_eq!(b.lock(&file, 1, (100, 1), EXCLUSIVE), Stat::Denied);
     refused(&site, &["grace", "end"], 1, "cleat: no grace window is open");
     assert!(json(&site, &["status"])["grace"].is_null());
 }

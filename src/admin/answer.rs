@@ -21,6 +21,7 @@ use super::{Failure, Out};
 use crate::exports::Exports;
 use crate::lockd::Lockd;
 use crate::rpc_server::{ANSWERS_MAX, DuplicateCounts};
+use crate::statd::Statd;
 
 /// What one look at the core takes at the most: a fraction of a millisecond, after which those who
 /// lock have their turn.
@@ -42,6 +43,8 @@ pub struct Admin {
     pub exports: Arc<Exports>,
     /// The duplicate request cache.
     pub duplicates: Box<dyn Fn() -> DuplicateCounts + Send + Sync>,
+    /// The status monitor.
+    pub statd: Statd,
     /// Where the server listens.
     pub listen: Vec<SocketAddr>,
     /// Its NSM state.
@@ -285,9 +288,11 @@ impl Admin {
         match (self.lockd.ask(Input::EndGrace { token }).await, before) {
             (Some(Outcome::Done), before) => {
                 info!(uid = peer.uid(), pid = peer.pid(), "an administrator ended grace");
-                let (reclaimed, dropped) =
+                let (reclaimed, left) =
                     before.map_or((0, 0), |window| (window.reclaimed, window.left));
-                out.send(&[Answer::GraceEnded { reclaimed, dropped }]).await
+                let kept = self.lockd.metrics().counters.unreclaimed;
+                let dropped = left.saturating_sub(kept);
+                out.send(&[Answer::GraceEnded { reclaimed, dropped, kept }]).await
             }
             (Some(_), _) => Err(Failure::told("no grace window is open")),
             (None, _) => Err(Failure::stopping()),
@@ -297,7 +302,10 @@ impl Admin {
     fn status(&self) -> StatusReport {
         let (metrics, now_ms) = (self.lockd.metrics(), self.lockd.now_ms());
         let DuplicateCounts { answers, clients, repeated } = (self.duplicates)();
-        let [now, since_start] = counts(&metrics.counters);
+        let [mut now, mut since_start] = counts(&metrics.counters);
+        now.insert("nsm_monitored".to_owned(), self.statd.monitored() as u64);
+        let heard = self.statd.counters().named();
+        since_start.extend(heard.into_iter().map(|(name, count)| (format!("nsm_{name}"), count)));
         StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -380,6 +388,8 @@ fn counts(counters: &cleat_lock::Counters) -> [BTreeMap<String, u64>; 2] {
         ("timed_out", counters.timed_out),
         ("rolled_back", counters.rolled_back),
         ("cleared", counters.cleared),
+        ("taken", counters.taken),
+        ("lapsed", counters.lapsed),
     ];
     [named(&now), named(&since_start)]
 }

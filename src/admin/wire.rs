@@ -95,6 +95,8 @@ pub enum Answer {
         reclaimed: u64,
         /// Recorded locks that were not, and are dropped.
         dropped: u64,
+        /// Recorded locks that were not, and stand until their client is back or given up.
+        kept: u64,
     },
     /// The server.
     Status(Box<StatusReport>),

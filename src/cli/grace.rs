@@ -20,7 +20,8 @@ pub(super) struct Grace {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// End it now: locks on record that were not reclaimed are dropped.
+    /// End it now: new locks are granted. Locks on record that were not reclaimed are dropped where
+    /// the server keeps none for clients out of reach (`unreachable_hold_s = 0`).
     End,
 }
 
@@ -31,12 +32,14 @@ impl Grace {
     }
 
     fn end(&self) -> Result<(), Trouble> {
-        let Answer::GraceEnded { reclaimed, dropped } = self.server.ask_one(&Request::EndGrace)?
-        else {
+        let answer = self.server.ask_one(&Request::EndGrace)?;
+        let Answer::GraceEnded { reclaimed, dropped, kept } = answer else {
             return Err(unexpected());
         };
         let locks = count(reclaimed, "lock was", "locks were");
-        let text = format!("grace ended: {locks} reclaimed, {dropped} not reclaimed and dropped\n");
+        let text = format!(
+            "grace ended: {locks} reclaimed, {dropped} dropped, {kept} kept for clients out of reach\n"
+        );
         say(&mut stdout(), &text)
     }
 }

@@ -12,7 +12,7 @@ use cleat_nlm::wire::{
 use cleat_nlm::{Message, Operation, Origin, Procedure, Refusal, Version, answers, procedures};
 use cleat_rpc::{Fault, Reply, Writer};
 use tokio::sync::mpsc;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::driver::Lockd;
 use super::file::{Found, Want, find};
@@ -179,6 +179,12 @@ impl Nlm {
 
     async fn free_all(&self, request: &Request) -> Reply {
         let args: Notify<'_> = request.arguments()?;
+        let peer = request.call.peer;
+        if !self.exports.speaks_for_host(peer) {
+            info!(%peer, "FREE_ALL ignored: an export is \"secure\" to that host, and the call came \
+                from a port above 1023");
+            return Ok(Writer::new());
+        }
         let (token, _) = self.lockd.ticket();
         let free_all = procedures::free_all(&args, request.call.peer.ip(), token);
         self.lockd.ask(free_all).await.ok_or(Fault::SystemError)?;

@@ -303,6 +303,14 @@ impl Shared {
                 let address = universal_address(SocketAddr::new(peer.ip(), port));
                 reply.opaque(address.as_bytes());
             }
+            called if called == TELL => {
+                let status: Status<'_> = arguments.get().expect("a status");
+                let name = String::from_utf8(status.mon_name.to_vec()).expect("text");
+                let Status { state, private, .. } = status;
+                let from_reserved_port = peer.port() < 1024;
+                let told = Told { from_reserved_port, name, state, private };
+                self.told.lock().expect("a sender").send(told).ok()?;
+            }
             (PROGRAM, version, number) => {
                 let version = Version::of(version).expect("a version");
                 let procedure = Procedure::of(version, number).expect("a procedure");
@@ -325,14 +333,6 @@ impl Shared {
                 let name = String::from_utf8(change.mon_name.to_vec()).expect("text");
                 let notified = Notified { from: peer.ip(), name, state: change.state };
                 self.notified.lock().expect("a sender").send(notified).ok()?;
-            }
-            called if called == TELL => {
-                let status: Status<'_> = arguments.get().expect("a status");
-                let name = String::from_utf8(status.mon_name.to_vec()).expect("text");
-                let Status { state, private, .. } = status;
-                let from_reserved_port = peer.port() < 1024;
-                let told = Told { from_reserved_port, name, state, private };
-                self.told.lock().expect("a sender").send(told).ok()?;
             }
             other => panic!("nobody calls {other:?}"),
         }

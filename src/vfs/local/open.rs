@@ -26,6 +26,8 @@ const INSIDE: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_XDEV)
     .union(ResolveFlags::NO_SYMLINKS)
     .union(ResolveFlags::NO_MAGICLINKS);
+/// How often a name is looked up that seems to lead out of its directory.
+const OUTSIDE_TRIES: usize = 8;
 /// The most directories between a directory and the root.
 pub(super) const DEPTH_MAX: usize = 1024;
 
@@ -80,11 +82,15 @@ impl LocalFs {
     /// followed: what is mounted there is exported on its own, and LOOKUP's errors (RFC 1813
     /// 3.3.3) have nothing nearer for it than ACCES.
     pub(super) fn child(&self, dir: &Node, name: &[u8]) -> Result<Node> {
-        let fd = point_at(dir, name).map_err(|errno| match errno {
-            Errno::XDEV => Errno::ACCESS,
-            other => other,
-        })?;
-        self.node(fd)
+        // The kernel says the same of a file that is renamed away between its being found and its
+        // being opened; a mount point stays one.
+        for _ in 0..OUTSIDE_TRIES {
+            match point_at(dir, name) {
+                Err(Errno::XDEV) => {}
+                other => return self.node(other?),
+            }
+        }
+        Err(Errno::ACCESS.into())
     }
 
     /// Opens (O_PATH) the directory above one, which is never above the root: a directory that

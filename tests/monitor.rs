@@ -34,6 +34,17 @@ fn serve(site: &Site) -> Server {
     Server::start_at(site.path(), "*:2049", &["--export", &export])
 }
 
+/// As `cleat status` has it.
+fn callbacks_answered(site: &Site) -> u64 {
+    let output = Command::new(env!("CARGO_BIN_EXE_cleat"))
+        .args(["status", "--json", "--state-dir"])
+        .arg(site.path().join("state"))
+        .output()
+        .expect("it starts");
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    status["since_start"]["nsm_callbacks_answered"].as_u64().expect("a counter")
+}
+
 fn connect(from: SocketAddr) -> Client {
     Client::connect_at(SocketAddr::new(SERVER, 2049), "any", from)
 }
@@ -123,6 +134,7 @@ fn a_lock_manager_that_does_not_answer_is_told_later_even_by_another_instance() 
     assert_eq!(here.told(SOON), told("127.0.0.3", 3));
     // The state of the host is that of the machine, which runs on.
     assert_eq!(mon(&mut manager(), "127.0.0.3"), StatRes { success: true, state: 1 });
+    until(SOON, 1, || callbacks_answered(&site));
     server.kill();
     let _server = serve(&site);
     assert_eq!(here.told(A_WHILE), None, "it was answered");

@@ -50,7 +50,7 @@ counters! {
     clients_told,
     /// Clients that did not take it within 15 minutes.
     clients_not_told,
-    /// Calls back to lock managers of this host that were answered.
+    /// Calls back to lock managers of this host that were answered, which is on record.
     callbacks_answered,
 }
 

@@ -169,12 +169,12 @@ impl Statd {
             let Some(state) = monitored.heard else { return };
             match call(&monitored, transport).await {
                 Ok(()) => {
-                    count(&self.inner.tally.callbacks_answered);
                     let (monitors, key) = (Arc::clone(&self.inner.monitors), key.clone());
                     if let Some(Err(error)) = blocking(move || monitors.told(&key, state)).await {
                         warn!(%error, "cannot note that a lock manager was told");
                         return;
                     }
+                    count(&self.inner.tally.callbacks_answered);
                     continue;
                 }
                 Err(error) => debug!(%error, "a lock manager of this host does not answer"),

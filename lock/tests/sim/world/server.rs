@@ -13,7 +13,7 @@ use super::World;
 use super::calls::{Pending, episode};
 use super::recovery::{Plan, Presence};
 use super::table::Table;
-use super::types::{Event, Inbound, Lane, Message, Reply, Request, wisher};
+use super::types::{Body, Event, Inbound, Lane, Message, Reply, Request, Wish, wisher};
 
 /// One life of the server.
 #[derive(Debug)]
@@ -49,9 +49,18 @@ impl Server {
 }
 
 impl Server {
-    /// What was said last to a host is not so any more.
-    pub fn forget_replies(&mut self, host: usize) {
-        self.replies.retain(|&(of, _), _| of != host);
+    /// What the host was told to have may be gone.
+    pub fn forget_grants(&mut self, host: usize) {
+        let granted = |reply: &Reply| reply.to.host == host && reply.outcome == Outcome::Granted;
+        self.replies.retain(|_, reply| !granted(reply));
+    }
+
+    /// Nobody waits with this wish any more.
+    fn forget_wish(&mut self, episode: u64) {
+        let waits = |body: Body| {
+            matches!(body, Body::Lock { wish: Wish { wait: Some(wait), .. }, .. } if wait == episode)
+        };
+        self.replies.retain(|_, reply| !waits(reply.to.body));
     }
 }
 
@@ -314,7 +323,7 @@ impl World {
             }
             Effect::WaitOver { context, .. } => {
                 let episode = episode(&context);
-                server.forget_replies(wisher(episode));
+                server.forget_wish(episode);
                 self.post(Message::WaitOver { host: wisher(episode), episode, epoch });
             }
             _ => {}

@@ -91,12 +91,17 @@ impl Core {
         }
     }
 
-    /// The owner may know of its grant. If so it gave up what was stronger, and if not it did not.
+    /// The owner may know of its grant. If so it gave up what was stronger, and if not it did not;
+    /// it has the bytes either way, reclaimed or not.
     pub(super) fn grant_assumed(&mut self, waiter: WaiterId, fx: &mut Vec<Effect>) {
         if let Some(ix) = self.unacknowledged(waiter) {
             let range = self.table.queue.range(ix);
-            let waiter = self.table.remove_waiter(ix, fx);
-            self.table.settle_pieces(waiter.owner, waiter.file, range, ix, fx);
+            let Waiter { owner, file, .. } = self.table.remove_waiter(ix, fx);
+            self.table.settle_pieces(owner, file, range, ix, fx);
+            let locks = &self.table.locks;
+            let stands = |&ix: &u32| locks.get(ix).attrs.standing == Standing::Unreclaimed;
+            let unreclaimed = locks.own_in(owner, file, range).filter(stands).collect();
+            self.let_stand(unreclaimed, fx);
         }
     }
 
@@ -121,28 +126,42 @@ impl Core {
         for part in undo {
             if part.held.is_some_and(|(held, _)| held > waiter.mode) {
                 let held = Some((waiter.mode, waiter.incarnation));
-                self.make(&waiter, Undo { held, ..part }, &mut ids_used, fx);
+                let part = Undo { held, ..part };
+                self.make(&waiter, part, Standing::Settled, &mut ids_used, fx);
             }
         }
     }
 
     /// The client does not want its grant: the owner gets back what it held before, except where
-    /// it changed its locks since.
+    /// it changed its locks since. Over records that are advice that is advice too, but for what
+    /// was reclaimed of it.
     pub(super) fn roll_back(&mut self, ix: u32, fx: &mut Vec<Effect>) {
+        let seq = self.table.queue.seq(ix);
+        let advice = self.records_are_advice();
+        let standing = if advice { Standing::Unreclaimed } else { Standing::Settled };
         let mut waiter = self.table.remove_waiter(ix, fx);
         let Granted { mut ids_used, undo } = waiter.granted.take().unwrap_or_default();
         for part in undo {
             // What was stronger the grant left as it was.
             if part.held.is_none_or(|(held, _)| held <= waiter.mode) {
-                self.make(&waiter, part, &mut ids_used, fx);
+                self.make(&waiter, part, standing, &mut ids_used, fx);
             }
         }
+        let reclaimed = self.reclaimed_under(seq, waiter.owner, waiter.file);
+        self.settle_reclaimed(reclaimed, &mut Ids::new(waiter.id, ids_used), fx);
     }
 
     /// Makes `part` what the owner of a former waiter holds there.
-    fn make(&mut self, waiter: &Waiter, part: Undo, ids_used: &mut u32, fx: &mut Vec<Effect>) {
+    fn make(
+        &mut self,
+        waiter: &Waiter,
+        part: Undo,
+        standing: Standing,
+        ids_used: &mut u32,
+        fx: &mut Vec<Effect>,
+    ) {
         let put = part.held.map(|(mode, incarnation)| Put {
-            attrs: Attrs { mode, incarnation, standing: Standing::Settled },
+            attrs: Attrs { mode, incarnation, standing },
             now_ms: self.now_ms,
             blocking: false,
             reclaim: false,
@@ -179,7 +198,7 @@ impl Core {
     }
 
     /// Forgets a waiter whose client may be there and does not know.
-    fn end_wait(&mut self, ix: u32, why: WaitEnd, fx: &mut Vec<Effect>) {
+    pub(super) fn end_wait(&mut self, ix: u32, why: WaitEnd, fx: &mut Vec<Effect>) {
         let waiter = WaiterId(self.table.queue.seq(ix));
         let Waiter { context, .. } = self.table.remove_waiter(ix, fx);
         fx.push(Effect::WaitOver { waiter, context, why });

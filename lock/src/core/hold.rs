@@ -110,7 +110,13 @@ impl Core {
             attrs.standing == Standing::Unreclaimed
                 && !table.grants_in(owner, file, table.locks.range(ix)).is_empty()
         };
-        for ix in locks.filter(under).collect::<Vec<_>>() {
+        let under: Vec<u32> = locks.filter(under).collect();
+        self.let_stand(under, fx);
+    }
+
+    /// These are not to be reclaimed any more.
+    pub(super) fn let_stand(&mut self, locks: Vec<u32>, fx: &mut Vec<Effect>) {
+        for ix in locks {
             let &Held { attrs, reclaim, .. } = self.table.locks.get(ix);
             let attrs = Attrs { standing: Standing::Settled, ..attrs };
             self.table.restate(ix, attrs, reclaim, false, fx);

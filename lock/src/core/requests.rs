@@ -118,6 +118,11 @@ impl Core {
         if !wait.find_deadlock || self.grace.is_some() {
             return None;
         }
+        self.cycle_of(waiter)
+    }
+
+    /// The refusal, where a request that waits is in a cycle.
+    pub(super) fn cycle_of(&mut self, waiter: u32) -> Option<Outcome> {
         let (range, seq) = (self.table.queue.range(waiter), self.table.queue.seq(waiter));
         let &Waiter { owner, file, mode, .. } = self.table.queue.get(waiter);
         self.cycle(Wish { owner, file, range, mode, seq })

@@ -1,5 +1,7 @@
 //! From records to a table: after a restart, and in every test that compares the two.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::Core;
 use super::grace::Window;
 use crate::config::{Config, Recovery};
@@ -188,7 +190,8 @@ impl Core {
             reclaimed: 0,
             told_left: left,
             told_reclaimed: 0,
-            under_grants: std::collections::BTreeMap::new(),
+            beyond: BTreeSet::new(),
+            under_grants: BTreeMap::new(),
         });
     }
 }

@@ -158,7 +158,7 @@ impl World {
     fn check_new(&mut self, request: &Request, open: bool) {
         let Some(server) = &self.server else { return };
         let still = open && server.core.grace().is_some();
-        if still && !server.exact && server.changed(self.steps) {
+        if still && !server.exact && server.added(self.steps) {
             self.fail(|| format!("admitted in grace: {request:?}"));
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use cleat_lock::store::{Crash, Durability};
 use cleat_lock::{
     Config, Core, Effect, Epoch, FileId, GraceEnd, GraceEvent, Input, Outcome, Query, Record,
-    Store, Token, WaiterId,
+    RecordOp, Store, Token, WaiterId,
 };
 
 use super::World;
@@ -40,10 +40,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Whether the step changed what is on record of locks, shares or waiters.
-    pub fn changed(&self, step: u64) -> bool {
+    /// Whether the step put a lock or a share on record. (It may end what is left of the client's
+    /// former life.)
+    pub fn added(&self, step: u64) -> bool {
+        let adds = |op: &RecordOp| {
+            matches!(op, RecordOp::Put(Record::Lock(_)) | RecordOp::Put(Record::Share(_)))
+        };
         self.effects.iter().any(|(stamp, effect)| {
-            *stamp == step && matches!(effect, Effect::Persist(op) if !op.is_client())
+            *stamp == step && matches!(effect, Effect::Persist(op) if adds(op))
         })
     }
 }
@@ -57,9 +61,7 @@ impl Server {
 
     /// Nobody waits with this wish any more.
     fn forget_wish(&mut self, episode: u64) {
-        let waits = |body: Body| {
-            matches!(body, Body::Lock { wish: Wish { wait: Some(wait), .. }, .. } if wait == episode)
-        };
+        let waits = |body: Body| matches!(body, Body::Lock { wish: Wish { wait: Some(wait), .. }, .. } if wait == episode);
         self.replies.retain(|_, reply| !waits(reply.to.body));
     }
 }

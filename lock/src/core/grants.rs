@@ -23,7 +23,7 @@ impl Core {
         let mut candidates = BTreeSet::new();
         loop {
             self.gather(&mut candidates);
-            let Some((_, seq)) = candidates.pop_first() else {
+            let Some(seq) = candidates.pop_first() else {
                 break;
             };
             if let Some(ix) = self.table.queue.by_seq(seq)
@@ -36,16 +36,17 @@ impl Core {
         self.table.names.sweep();
     }
 
-    /// Adds those whose turn may have come, by file and place in the queue.
-    fn gather(&mut self, candidates: &mut BTreeSet<(u32, u64)>) {
+    /// Adds those whose turn may have come, by their places in the queue: where a limit leaves room
+    /// for one, the first to come gets it, on whatever file.
+    fn gather(&mut self, candidates: &mut BTreeSet<u64>) {
         let mut found = Vec::new();
         while let Some((file, range)) = self.table.freed.pop() {
             let seq = |ix| self.table.queue.seq(ix);
-            self.table.each_waiting(file, range, &mut |ix| found.push((file, seq(ix))));
+            self.table.each_waiting(file, range, &mut |ix| found.push(seq(ix)));
         }
         while let Some((owner, file)) = self.table.grown.pop() {
             let waiting = self.table.queue.own_on(owner, file);
-            found.extend(waiting.map(|ix| (file, self.table.queue.seq(ix))));
+            found.extend(waiting.map(|ix| self.table.queue.seq(ix)));
         }
         if !found.is_empty() {
             // Built at once and merged: there may be thousands.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use cleat_lock::{
     Access, Config, Effect, GraceEnd, GraceEvent, GrantAck, Input, Outcome, Range, Recovery, Taken,
-    TakenWhy,
+    TakenWhy, WaiterId,
 };
 use common::{
     Ask, Desk, S, X, ask, bytes, conflict_with, grace_news, grant_to, grants, reclaiming,
@@ -203,8 +203,8 @@ fn what_is_under_a_grant_that_was_told_is_not_taken() {
     }
 }
 
-#[test]
-fn what_is_under_a_grant_that_may_have_been_taken_needs_no_reclaim() {
+/// a has bytes 0 to 4 exclusively, not reclaimed, and a grant of them and five more as shared.
+fn granted_less() -> (Desk, WaiterId) {
     let mut desk = desk(Recovery::Instant, 600_000);
     desk.lock("a", bytes(0, 4), X);
     desk.lock("b", bytes(5, 9), X);
@@ -212,9 +212,20 @@ fn what_is_under_a_grant_that_may_have_been_taken_needs_no_reclaim() {
     desk.restart(GRACE_MS, true);
     reached(&mut desk, "a");
     let waiter = grant_to(&desk.unlock("b", Range::ALL), "a");
+    (desk, waiter)
+}
+
+#[test]
+fn what_is_under_a_grant_that_may_have_been_taken_needs_no_reclaim() {
+    let (mut desk, waiter) = granted_less();
     desk.step(Input::GrantOutcome { waiter, outcome: GrantAck::Assumed });
     assert_eq!(taken(&after(&mut desk, GRACE_MS)), []);
     assert_eq!(desk.held(), "a 0-4 X, a 5-9 S");
+    // Its owner gives some of it up before its answer comes.
+    let (mut desk, _) = granted_less();
+    desk.unlock("a", bytes(7, 9));
+    assert_eq!(taken(&after(&mut desk, GRACE_MS)), []);
+    assert_eq!(desk.held(), "a 0-4 X, a 5-6 S");
 }
 
 #[test]

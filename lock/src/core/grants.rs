@@ -99,10 +99,7 @@ impl Core {
             let range = self.table.queue.range(ix);
             let Waiter { owner, file, .. } = self.table.remove_waiter(ix, fx);
             self.table.settle_pieces(owner, file, range, ix, fx);
-            let locks = &self.table.locks;
-            let stands = |&ix: &u32| locks.get(ix).attrs.standing == Standing::Unreclaimed;
-            let unreclaimed = locks.own_in(owner, file, range).filter(stands).collect();
-            self.let_stand(unreclaimed, fx);
+            self.let_stand(owner, file, range, fx);
         }
     }
 

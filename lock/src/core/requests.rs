@@ -287,7 +287,7 @@ impl Core {
             .collect();
         if !waiters.is_empty() {
             for waiter in waiters {
-                self.abandon(waiter, fx);
+                self.give_up(waiter, fx);
             }
             // Planned again: pieces of an ended grant may have merged.
             plan = self.table.plan(owner, file, range, None);
@@ -323,7 +323,19 @@ impl Core {
         }
     }
 
-    /// Ends a request of an owner that gives it up: waiting or granted, without its lock's change.
+    /// Ends a request of an owner that unlocks some of it: where it was granted, the owner may know
+    /// of that, and then has the rest by it.
+    fn give_up(&mut self, ix: u32, fx: &mut Vec<Effect>) {
+        let range = self.table.queue.range(ix);
+        let &Waiter { owner, file, ref granted, .. } = self.table.queue.get(ix);
+        let told = granted.is_some() && !self.records_are_advice();
+        self.abandon(ix, fx);
+        if told {
+            self.let_stand(owner, file, range, fx);
+        }
+    }
+
+    /// Ends a request, waiting or granted, without its lock's change.
     pub(super) fn abandon(&mut self, ix: u32, fx: &mut Vec<Effect>) {
         if self.records_are_advice() && self.table.queue.get(ix).granted.is_some() {
             return self.abandon_advice(ix, fx);

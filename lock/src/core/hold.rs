@@ -115,12 +115,12 @@ impl Core {
 
     /// What an owner has in the range is not to be reclaimed any more.
     pub(super) fn let_stand(&mut self, owner: u32, file: u32, range: Range, fx: &mut Vec<Effect>) {
-        for ix in self.table.locks.own_in(owner, file, range).collect::<Vec<_>>() {
+        let locks = &self.table.locks;
+        let stands = |&ix: &u32| locks.get(ix).attrs.standing == Standing::Unreclaimed;
+        for ix in locks.own_in(owner, file, range).filter(stands).collect::<Vec<_>>() {
             let &Held { attrs, reclaim, .. } = self.table.locks.get(ix);
-            if attrs.standing == Standing::Unreclaimed {
-                let attrs = Attrs { standing: Standing::Settled, ..attrs };
-                self.table.restate(ix, attrs, reclaim, false, fx);
-            }
+            let attrs = Attrs { standing: Standing::Settled, ..attrs };
+            self.table.restate(ix, attrs, reclaim, false, fx);
         }
     }
 

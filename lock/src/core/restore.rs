@@ -58,6 +58,7 @@ impl Core {
             core.restore_waiter(waiter);
         }
         core.mark_pending();
+        core.table.note_obstacles();
         core.open_grace(grace_ms, exact);
         if core.grace.as_ref().is_none_or(|window| window.exact) {
             let grants = core.tell_grants();

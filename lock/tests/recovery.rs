@@ -229,6 +229,21 @@ fn what_is_under_a_grant_that_may_have_been_taken_needs_no_reclaim() {
 }
 
 #[test]
+fn a_reclaim_of_just_what_was_granted_does_not_end_the_grant() {
+    let mut desk = desk(Recovery::Instant, 600_000);
+    desk.lock("b", bytes(0, 9), X);
+    desk.restart(GRACE_MS, true);
+    desk.lock_wait("a", bytes(0, 9), X);
+    let waiter = grant_to(&desk.unlock("b", Range::ALL), "a");
+    // It had the lock once, and does not know that it lost it.
+    let (outcome, effects) = desk.lock_full("a", "f", bytes(0, 9), X, reclaiming());
+    assert_eq!((outcome, effects), (Outcome::Granted, vec![]));
+    assert_eq!(desk.core.counters().unacknowledged, 1);
+    desk.refuse(waiter);
+    assert_eq!(desk.held(), "a 0-9 X");
+}
+
+#[test]
 fn what_is_taken_is_named_up_to_a_number() {
     let mut desk = desk(Recovery::Instant, HOLD_MS);
     for first in 0..20 {

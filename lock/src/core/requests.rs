@@ -82,8 +82,9 @@ impl Core {
         let &LockRequest { range, mode, incarnation, reclaim, .. } = request;
         if let Some(waiter) = self.table.queue.exact(owner, file, range, mode) {
             if self.table.queue.get(waiter).granted.is_some() {
-                if !reclaim && self.records_are_advice() {
-                    // It may be a new request for what was given up since, and passed on.
+                // A new request may be for what was given up since, and passed on. And who reclaims
+                // may have had the lock before it waited, and does not know of the grant.
+                if reclaim || self.records_are_advice() {
                     return None;
                 }
                 fx.push(Effect::GrantOver { waiter: WaiterId(self.table.queue.seq(waiter)) });

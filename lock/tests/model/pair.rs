@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cleat_lock::{Effect, GrantAck, Input, Outcome, Range, Wait, WaiterId, WaiterRecord};
+use cleat_lock::{Effect, GrantAck, Input, Outcome, Range, Wait, WaiterId};
 
 use crate::common::{Ask, Desk, X, ask, file, grants, owner};
 use crate::naive::{Cell, Model, Waiting};
@@ -187,23 +187,8 @@ impl Pair {
         let told: Vec<WaiterId> = told.into_iter().map(|(_, name)| name).collect();
         let unheard = self.model.queue.iter().filter(|waiting| waiting.granted);
         assert_eq!(told, unheard.map(|waiting| waiting.name).collect::<Vec<_>>());
-        let (locks, waiters): (Vec<_>, Vec<_>) =
-            (self.desk.core.locks().collect(), self.desk.core.waiters().collect());
+        let locks: Vec<_> = self.desk.core.locks().collect();
         for lock in locks {
-            // Who reclaims just what it was granted knows of the grant. Here nobody does yet, but
-            // for who asked for the same again by another request.
-            let of_grant = waiters.iter().find(|w| {
-                w.granted.is_some()
-                    && (&w.owner, &w.file, w.range, w.mode)
-                        == (&lock.owner, &lock.file, lock.range, lock.mode)
-            });
-            if let Some(WaiterRecord { waiter, granted: Some(granted), .. }) = of_grant {
-                if !granted.undo.is_empty() {
-                    continue;
-                }
-                let at = self.model.queue.iter().position(|w| w.name == *waiter).unwrap();
-                self.model.accept(at);
-            }
             let on = String::from_utf8(lock.file.as_bytes().to_vec()).unwrap();
             let asked = Ask { reclaim: true, incarnation: lock.incarnation, ..ask() };
             let who = &lock.owner.owner_id;

@@ -293,6 +293,9 @@ impl World {
                 return self.fail(|| format!("h{host} is gone and may stay so"));
             }
         }
+        if let Some(due_ms) = server.core.next_deadline().filter(|&due_ms| due_ms <= now_ms) {
+            return self.fail(|| format!("due since {due_ms} and not done"));
+        }
         if !self.touched {
             return;
         }

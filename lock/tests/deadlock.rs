@@ -4,8 +4,8 @@ mod common;
 
 use std::sync::Arc;
 
-use cleat_lock::{Config, Limits, Mode, Outcome, Range, Wait};
-use common::{Ask, Desk, S, X, ask, bytes, grant_to, waiting};
+use cleat_lock::{Config, Effect, Limits, Mode, Outcome, Range, Wait, WaitEnd};
+use common::{Ask, Desk, S, X, ask, bytes, grant_to, grants, waiting};
 
 impl Desk {
     fn wait_on(&mut self, who: &str, on: &str, range: Range, mode: Mode) -> Outcome {
@@ -241,4 +241,73 @@ fn a_request_sent_again_is_refused_where_a_cycle_has_closed_since() {
     assert_eq!(desk.lock_full("a", "f", bytes(5, 9), X, flock).0, Outcome::Blocked);
     assert_eq!(cycle(desk.wait_on("b", "g", bytes(0, 9), X)), "b a");
     assert_eq!(desk.core.counters().waiting, 1);
+}
+
+/// How many waits ended because they came into a cycle.
+fn ended(effects: &[Effect]) -> usize {
+    let deadlock = WaitEnd::Deadlock;
+    let is_one =
+        |effect: &&Effect| matches!(effect, Effect::WaitOver { why, .. } if *why == deadlock);
+    effects.iter().filter(is_one).count()
+}
+
+/// On f, h has 0-4 and a has 5-9, which c wants both; elsewhere a waits for c.
+fn with_a_waiting_elsewhere_for_c() -> Desk {
+    let mut desk = Desk::new();
+    desk.take_on("h", "f", bytes(0, 4), X);
+    desk.take_on("a", "f", bytes(5, 9), S);
+    desk.take_on("c", "g", bytes(0, 0), X);
+    assert_eq!(desk.wait_on("c", "f", bytes(0, 9), S), Outcome::Blocked);
+    assert_eq!(desk.wait_on("a", "g", bytes(0, 0), X), Outcome::Blocked);
+    desk
+}
+
+#[test]
+fn an_upgrade_that_closes_a_cycle_ends_its_owners_wait() {
+    let mut desk = with_a_waiting_elsewhere_for_c();
+    let (outcome, effects) = desk.upgrade_on("a", "f", bytes(5, 9), ask());
+    assert_eq!(outcome, Outcome::Granted);
+    assert_eq!(ended(&effects), 1);
+    assert_eq!(desk.queue(), "c");
+    assert_eq!(desk.core.counters().deadlocks, 1);
+}
+
+#[test]
+fn a_grant_that_closes_a_cycle_ends_its_owners_other_wait() {
+    let mut desk = with_a_waiting_elsewhere_for_c();
+    desk.take_on("d", "f", bytes(5, 5), S);
+    assert_eq!(desk.upgrade_wait("a", bytes(5, 9)), Outcome::Blocked);
+    assert_eq!(desk.queue(), "c a a");
+    let effects = desk.unlock("d", Range::ALL);
+    grant_to(&effects, "a");
+    assert_eq!(ended(&effects), 1);
+    assert_eq!(desk.queue(), "c");
+}
+
+#[test]
+fn who_loses_what_let_it_pass_another_may_come_into_a_cycle() {
+    let mut desk = Desk::new();
+    desk.take_on("h", "f", bytes(0, 4), X);
+    desk.take_on("a", "f", bytes(8, 9), S);
+    desk.take_on("a", "g", bytes(0, 0), X);
+    assert_eq!(desk.wait_on("c", "f", bytes(0, 9), X), Outcome::Blocked);
+    assert_eq!(desk.wait_on("c", "g", bytes(0, 0), X), Outcome::Blocked);
+    // a need not stand behind who waits for it.
+    assert_eq!(desk.wait_on("a", "f", bytes(0, 4), X), Outcome::Blocked);
+    let effects = desk.unlock("a", bytes(8, 9));
+    assert_eq!(ended(&effects), 1);
+    assert_eq!(desk.queue(), "c c");
+    grant_to(&desk.unlock("h", Range::ALL), "c");
+}
+
+#[test]
+fn who_does_not_ask_waits_on_in_a_cycle() {
+    let mut desk = with_a_waiting_elsewhere_for_c();
+    desk.take_on("e", "g", bytes(1, 1), X);
+    let context = Arc::from(&b""[..]);
+    let wait = Some(Wait { context, expires_ms: 0, timeout_ms: 0, find_deadlock: false });
+    desk.lock_full("a", "g", bytes(0, 1), X, Ask { wait, ..ask() });
+    assert_eq!(ended(&desk.upgrade_on("a", "f", bytes(5, 9), ask()).1), 1);
+    assert_eq!(desk.queue(), "c a");
+    assert!(grants(&desk.unlock_full("e", "g", Range::ALL).1).is_empty());
 }

@@ -19,21 +19,43 @@ impl Core {
             // Who waits is looked at when the window closes.
             self.table.freed.clear();
             self.table.grown.clear();
+            self.table.changed.clear();
+        } else {
+            self.serve(fx);
         }
+        self.table.names.sweep();
+    }
+
+    fn serve(&mut self, fx: &mut Vec<Effect>) {
+        let edges_max = self.config.limits.deadlock_edges;
         let mut candidates = BTreeSet::new();
         loop {
             self.gather(&mut candidates);
-            let Some(seq) = candidates.pop_first() else {
+            if let Some(seq) = candidates.pop_first() {
+                if let Some(ix) = self.table.queue.by_seq(seq)
+                    && self.table.queue.get(ix).granted.is_none()
+                    && self.table.turn_has_come(ix)
+                {
+                    self.grant(ix, fx);
+                }
+            } else if let Some(owner) = self.table.changed_into_cycle(edges_max) {
+                self.end_deadlocked(owner, fx);
+            } else {
                 break;
-            };
-            if let Some(ix) = self.table.queue.by_seq(seq)
-                && self.table.queue.get(ix).granted.is_none()
-                && self.table.turn_has_come(ix)
-            {
-                self.grant(ix, fx);
             }
         }
-        self.table.names.sweep();
+    }
+
+    /// Ends those of an owner's waits that are in a cycle since its locks changed. Most clients do
+    /// not ask again, and would not learn of it.
+    fn end_deadlocked(&mut self, owner: u32, fx: &mut Vec<Effect>) {
+        for ix in self.table.queue.own_all(owner).collect::<Vec<_>>() {
+            let &Waiter { ref granted, find_deadlock, .. } = self.table.queue.get(ix);
+            if granted.is_none() && find_deadlock && self.cycle_of(ix).is_some() {
+                self.end_wait(ix, WaitEnd::Deadlock, fx);
+                self.counters.deadlocks += 1;
+            }
+        }
     }
 
     /// Adds those whose turn may have come, by their places in the queue: where a limit leaves room
@@ -196,7 +218,7 @@ impl Core {
     }
 
     /// Forgets a waiter whose client may be there and does not know.
-    pub(super) fn end_wait(&mut self, ix: u32, why: WaitEnd, fx: &mut Vec<Effect>) {
+    fn end_wait(&mut self, ix: u32, why: WaitEnd, fx: &mut Vec<Effect>) {
         let waiter = WaiterId(self.table.queue.seq(ix));
         let Waiter { context, .. } = self.table.remove_waiter(ix, fx);
         fx.push(Effect::WaitOver { waiter, context, why });

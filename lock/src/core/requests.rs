@@ -113,8 +113,8 @@ impl Core {
         Some(Outcome::Granted)
     }
 
-    /// The refusal, where a request that waits has come into a cycle since it was let wait: a
-    /// reclaim of what is not on record asks nobody.
+    /// The refusal, where a request that waits has come into a cycle since it was let wait: who does
+    /// not ask for cycles to be found may close one.
     fn cycle_since(&mut self, waiter: u32, wait: &Wait) -> Option<Outcome> {
         if !wait.find_deadlock || self.grace.is_some() {
             return None;

@@ -1,6 +1,6 @@
 //! From records to a table: after a restart, and in every test that compares the two.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Core;
 use super::grace::Window;
@@ -191,7 +191,6 @@ impl Core {
             reclaimed: 0,
             told_left: left,
             told_reclaimed: 0,
-            beyond: BTreeSet::new(),
             under_grants: BTreeMap::new(),
         });
     }

@@ -31,8 +31,12 @@ pub(crate) struct Walk {
     /// By owner: the walk it was met in last, and who waits for it there.
     met: Vec<(u64, u32)>,
     number: u64,
+    /// Met in this walk, in order.
+    met_now: Vec<u32>,
     /// Met, not yet followed.
     open: Vec<u32>,
+    /// In no cycle, as walks before this have found. They count as met.
+    passed: Vec<u32>,
     /// File, first and last byte of exclusive requests whose obstacles have all been met, with the
     /// largest number of such a request: one ahead of it for the same bytes adds nothing. That
     /// keeps a walk through a long queue on one range linear.
@@ -49,6 +53,7 @@ pub(crate) struct Walk {
 impl Walk {
     fn begin(&mut self, edges_max: u64) {
         self.number += 1;
+        self.met_now.clear();
         self.open.clear();
         self.followed.clear();
         self.edges_left = edges_max;
@@ -79,9 +84,23 @@ impl Walk {
         if self.met.len() <= at {
             self.met.resize(at + 1, (0, NOBODY));
         }
-        if self.met[at].0 != self.number {
+        if self.met[at].0 < self.number {
             self.met[at] = (self.number, by);
+            self.met_now.push(owner);
             self.open.push(owner);
+        }
+    }
+
+    /// Has the walks from here on not follow an owner.
+    fn pass_by(&mut self, owner: u32) {
+        self.meet(owner, NOBODY);
+        self.met[owner as usize].0 = u64::MAX;
+        self.passed.push(owner);
+    }
+
+    fn forget_passed(&mut self) {
+        for owner in self.passed.drain(..) {
+            self.met[owner as usize].0 = 0;
         }
     }
 }
@@ -120,9 +139,38 @@ impl Table {
         cycle
     }
 
+    /// One of those that changed which waits for itself by what it waits for already, as far as one
+    /// is found among `edges_max` obstacles. Who is in no cycle is noted as changed no more.
+    pub(crate) fn changed_into_cycle(&mut self, edges_max: u64) -> Option<u32> {
+        let mut walk = std::mem::take(&mut self.walk);
+        let mut left: Vec<u32> = self.changed.iter().copied().collect();
+        let mut edges_left = edges_max;
+        let mut found = None;
+        while let (None, Some(owner)) = (found, left.pop()) {
+            if !self.changed.remove(&owner) {
+                continue;
+            }
+            walk.begin(edges_left);
+            walk.open.push(owner);
+            found = self.walk_on(&mut walk, owner, Followed::Through).map(|_| owner);
+            walk.pass_by(owner);
+            edges_left = walk.edges_left;
+            // Those who were met last wait for the fewest, and are passed by then.
+            left.extend(walk.met_now.iter().filter(|owner| self.changed.contains(owner)));
+        }
+        walk.forget_passed();
+        self.walk = walk;
+        found
+    }
+
     /// Follows who waits for whom; gives the owner that waits for the one who wishes.
     fn last_of_cycle(&self, walk: &mut Walk, wish: Wish) -> Option<u32> {
-        let mut followed = self.follow(walk, None, &wish, wish.owner);
+        let followed = self.follow(walk, None, &wish, wish.owner);
+        self.walk_on(walk, wish.owner, followed)
+    }
+
+    /// Follows what those who were met wait for; gives the first found that waits for `target`.
+    fn walk_on(&self, walk: &mut Walk, target: u32, mut followed: Followed) -> Option<u32> {
         while let (Followed::Through, Some(owner)) = (&followed, walk.open.pop()) {
             for ix in self.queue.own_all(owner) {
                 let waiter = self.queue.get(ix);
@@ -133,9 +181,9 @@ impl Table {
                 let next = Wish { owner, file: waiter.file, range, mode: waiter.mode, seq };
                 followed = match self.sole_obstacle(walk, ix, &next) {
                     Some(holder) => {
-                        walk.look_at(holder, owner, wish.owner).unwrap_or(Followed::Through)
+                        walk.look_at(holder, owner, target).unwrap_or(Followed::Through)
                     }
-                    None => self.follow(walk, Some(ix), &next, wish.owner),
+                    None => self.follow(walk, Some(ix), &next, target),
                 };
                 match followed {
                     Followed::Through => {}

@@ -20,6 +20,8 @@ pub(crate) use place::{Ids, Put};
 pub(crate) use queue::Waiter;
 pub(crate) use shares::Share;
 
+use std::collections::BTreeSet;
+
 use crate::types::Range;
 use deadlock::Walk;
 use locks::Locks;
@@ -39,6 +41,9 @@ pub(crate) struct Table {
     /// Owners (and the file) whose holdings grew or whose grants ended: that may let waiters of
     /// their own pass.
     pub(crate) grown: Vec<(u32, u32)>,
+    /// Owners that wait and whose locks changed: others may wait for them now, or they for others
+    /// whom they passed by before, that could not.
+    pub(crate) changed: BTreeSet<u32>,
     /// Scratch of the search for deadlocks.
     walk: Walk,
 }
@@ -52,6 +57,7 @@ impl Table {
             shares: Shares::default(),
             freed: Vec::new(),
             grown: Vec::new(),
+            changed: BTreeSet::new(),
             walk: Walk::default(),
         }
     }
@@ -60,6 +66,14 @@ impl Table {
     pub(crate) fn wake_all(&mut self) {
         let files = self.names.files.iter().filter(|(_, slot)| slot.waiting > 0);
         self.freed.extend(files.map(|(file, _)| (file, Range::ALL)));
+        // No cycle is without an owner that holds something or waits twice: others wait for it by
+        // another way than it waits itself.
+        let mut met = BTreeSet::new();
+        for owner in self.queue.in_order().map(|ix| self.queue.get(ix).owner) {
+            if !met.insert(owner) || self.locks.own_all(owner).next().is_some() {
+                self.changed.insert(owner);
+            }
+        }
     }
 
     /// Notes that a range of a file became freer.
@@ -73,6 +87,15 @@ impl Table {
     fn note_grown(&mut self, owner: u32, file: u32) {
         if self.names.files[file].waiting > 0 {
             self.grown.push((owner, file));
+        }
+    }
+
+    /// Notes that an owner's locks are others than before.
+    fn note_changed(&mut self, owner: u32) {
+        if self.queue.waiting() > 0
+            && self.queue.own_all(owner).any(|ix| self.queue.get(ix).granted.is_none())
+        {
+            self.changed.insert(owner);
         }
     }
 }

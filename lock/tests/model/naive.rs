@@ -38,6 +38,7 @@ pub struct Waiting {
     pub name: WaiterId,
     pub target: Target,
     pub incarnation: u32,
+    pub finding: Finding,
     pub granted: bool,
 }
 
@@ -96,16 +97,36 @@ impl Model {
     }
 
     pub fn deadlock(&self, target: Target, ahead: usize) -> bool {
+        self.cycle(target, ahead, |_| true)
+    }
+
+    /// Whether the target waits for itself by requests of this kind.
+    fn cycle(&self, target: Target, ahead: usize, kind: impl Fn(&Waiting) -> bool) -> bool {
         let mut open = self.awaits(target, ahead);
         let mut met = [false; OWNERS.len()];
         while let Some(owner) = open.pop() {
             if !std::mem::replace(&mut met[owner], true) {
                 let own = self.queue.iter().enumerate();
-                let own = own.filter(|(_, w)| !w.granted && w.target.owner == owner);
+                let own = own.filter(|(_, w)| !w.granted && w.target.owner == owner && kind(w));
                 open.extend(own.flat_map(|(at, waiting)| self.awaits(waiting.target, at)));
             }
         }
         met[target.owner]
+    }
+
+    /// Those in a cycle of requests that all want it found: there must be none.
+    pub fn overlooked(&self) -> Vec<Waiting> {
+        let finds = |waiting: &Waiting| waiting.finding == Finding::Deadlocks;
+        let waiting = self.queue.iter().enumerate().filter(|(_, w)| !w.granted && finds(w));
+        waiting.filter(|&(at, w)| self.cycle(w.target, at, finds)).map(|(_, w)| *w).collect()
+    }
+
+    /// Ends a wait that the core says is in a cycle.
+    pub fn end_deadlocked(&mut self, name: WaiterId) {
+        let at = self.queue.iter().position(|waiting| waiting.name == name).unwrap();
+        let Waiting { target, finding, granted, .. } = self.queue[at];
+        assert!(!granted && finding == Finding::Deadlocks && self.deadlock(target, at));
+        self.abandon(at);
     }
 
     pub fn find(&self, target: Target) -> Option<usize> {

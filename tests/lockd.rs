@@ -56,7 +56,7 @@ impl Lab {
     async fn lock(&self, name: &str) -> Option<Outcome> {
         let (origin, owner) = Self::owner(name);
         let (token, id) = self.lockd.ticket();
-        let locking = self.lockd.contacts().begin(&origin).expect("room");
+        let locking = self.lockd.contacts().begin(&origin);
         let request = LockRequest {
             token,
             id,

@@ -82,7 +82,7 @@ impl Lab {
         let transport = cleat_nlm::Transport::Tcp;
         let origin = Origin::new(name.as_bytes(), peer.ip(), [10, 0, 0, 1].into(), transport);
         let (token, id) = self.lockd.ticket();
-        let locking = self.lockd.contacts().begin(&origin).expect("room");
+        let locking = self.lockd.contacts().begin(&origin);
         let request = LockRequest {
             token,
             id,

@@ -316,6 +316,9 @@ impl Admin {
         let [mut now, mut since_start] = counts(&metrics.counters);
         now.insert("nsm_monitored".to_owned(), self.statd.monitored() as u64);
         let heard = self.statd.counters().named();
+        let refused = self.lockd.refusals().counts();
+        since_start
+            .extend(refused.into_iter().map(|(limit, n)| (format!("refused_limit_{limit}"), n)));
         since_start.extend(heard.into_iter().map(|(name, count)| (format!("nsm_{name}"), count)));
         StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -6,13 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cleat_lock::{ClientRecord, Record, RecordKey, RecordOp};
 use cleat_nlm::nsm::{self, Ignored};
+use cleat_nlm::owner::ADDRESS_MARK;
 use cleat_nlm::{Contact, Origin};
 use tokio::sync::Notify;
 use tracing::warn;
-
-/// The most names that one address may call itself, a gateway's say; a LOCK under one more is
-/// refused, so that no host fills the core's table of clients for all others.
-pub const CALLER_NAMES_MAX: usize = 1024;
 
 /// All clients on record, and those whose first LOCK is still on its way there: two first LOCKs of
 /// one client, through two addresses of ours, must not overwrite each other.
@@ -67,16 +64,7 @@ impl Contacts {
         match op {
             RecordOp::Put(Record::Client(client)) => self.put(client),
             RecordOp::Delete(RecordKey::Client { client_id }) => {
-                self.with(|all| {
-                    for there in all.values_mut() {
-                        let gone = |known: &Known| known.contact.client_id() == **client_id;
-                        there.iter_mut().filter(|known| gone(known)).for_each(|known| {
-                            known.on_record = false;
-                        });
-                        there.retain(Known::is_needed);
-                    }
-                    all.retain(|_, there| !there.is_empty());
-                });
+                self.with(|all| forget(all, client_id));
                 self.changed.notify_one();
             }
             RecordOp::Put(_) | RecordOp::Delete(_) => {}
@@ -113,27 +101,23 @@ impl Contacts {
         }
     }
 
-    /// Begins a LOCK or SHARE from `origin`, or refuses it where so many names are known at its address
-    /// that this is no host's doing.
+    /// Begins a LOCK or SHARE from `origin`.
     #[must_use]
-    pub fn begin<'a>(&'a self, origin: &'a Origin) -> Option<Locking<'a>> {
+    pub fn begin<'a>(&'a self, origin: &'a Origin) -> Locking<'a> {
         let (bytes, incarnation) = self.with(|all| {
             let there = all.entry(origin.client()).or_default();
             let named = |known: &&mut Known| known.contact.caller_name == origin.caller_name();
             if let Some(known) = there.iter_mut().find(named) {
                 known.locking += 1;
                 known.contact.merge(origin);
-                return Some((known.contact.to_bytes(), known.incarnation));
-            }
-            if there.len() >= CALLER_NAMES_MAX {
-                return None;
+                return (known.contact.to_bytes(), known.incarnation);
             }
             let contact = Contact::new(origin);
             let bytes = contact.to_bytes();
             there.push(Known { contact, incarnation: 0, on_record: false, locking: 1 });
-            Some((bytes, 0))
-        })?;
-        Some(Locking { contacts: self, origin, bytes: bytes.into(), incarnation })
+            (bytes, 0)
+        });
+        Locking { contacts: self, origin, bytes: bytes.into(), incarnation }
     }
 
     fn end(&self, origin: &Origin) {
@@ -194,6 +178,20 @@ impl Contacts {
     }
 }
 
+/// Takes a client off the record. Its name tells its address.
+fn forget(all: &mut HashMap<IpAddr, Vec<Known>>, client_id: &str) {
+    let address = client_id.rsplit_once(ADDRESS_MARK).and_then(|(_, address)| address.parse().ok());
+    let Some(address) = address else { return };
+    let Some(there) = all.get_mut(&address) else { return };
+    if let Some(known) = there.iter_mut().find(|known| known.contact.client_id() == client_id) {
+        known.on_record = false;
+    }
+    there.retain(Known::is_needed);
+    if there.is_empty() {
+        all.remove(&address);
+    }
+}
+
 impl Known {
     fn is_needed(&self) -> bool {
         self.on_record || self.locking > 0
@@ -227,10 +225,10 @@ mod tests {
     #[test]
     fn first_locks_through_two_addresses_do_not_overwrite_each_other() {
         let (contacts, one, two) = (Contacts::default(), origin("a", 1), origin("a", 2));
-        let first = contacts.begin(&one).expect("room");
-        let second = contacts.begin(&two).expect("room");
+        let first = contacts.begin(&one);
+        let second = contacts.begin(&two);
         commit(&contacts, &one, &first.bytes);
-        let third = contacts.begin(&one).expect("room");
+        let third = contacts.begin(&one);
         commit(&contacts, &two, &second.bytes);
         commit(&contacts, &one, &third.bytes);
         let recorded = Contact::from_bytes(&third.bytes).expect("a contact");
@@ -247,15 +245,5 @@ mod tests {
         assert_eq!(contacts.with(|all| all.len()), 1);
         drop(second);
         assert_eq!(contacts.with(|all| all.len()), 0);
-    }
-
-    #[test]
-    fn one_address_has_so_many_names_and_no_more() {
-        let contacts = Contacts::default();
-        let names: Vec<_> = (0..=CALLER_NAMES_MAX).map(|n| origin(&n.to_string(), 1)).collect();
-        let mut begun: Vec<_> = names.iter().map(|name| contacts.begin(name)).collect();
-        assert!(begun.pop().is_some_and(|last| last.is_none()));
-        assert!(begun.iter().all(Option::is_some));
-        assert!(contacts.begin(&names[0]).is_some(), "who is known goes on");
     }
 }

@@ -6,6 +6,7 @@ mod file;
 mod granted;
 mod idle;
 mod lease;
+mod limits;
 mod log;
 mod program;
 mod results;
@@ -15,6 +16,7 @@ pub use driver::{Event, Lockd, Metrics, Settings, Thread};
 pub use granted::call_back;
 pub use idle::{IDLE, LOOK, forget_idle};
 pub use lease::watch;
+pub use limits::Refusals;
 pub use program::{GrantedResult, Nlm};
 pub use results::{PENDING_MAX, PENDING_PER_CLIENT_MAX, Results};
 

@@ -202,8 +202,7 @@ impl Nlm {
         let Found { file, share_name } = self.find(call, asked.fh, asked.want).await?;
         let transport = nlm_transport(call.transport);
         let origin = Origin::new(asked.caller_name, call.peer.ip(), call.local.ip(), transport);
-        let begin = || self.lockd.contacts().begin(&origin).ok_or(Refusal::TooManyClients);
-        let locking = asked.monitored.then(begin).transpose()?;
+        let locking = asked.monitored.then(|| self.lockd.contacts().begin(&origin));
         let (token, id) = self.lockd.ticket();
         let locking = locking.as_ref();
         let request = procedures::Call {
@@ -217,7 +216,11 @@ impl Nlm {
             incarnation: locking.map_or(0, |locking| locking.incarnation),
             now_ms: self.lockd.now_ms(),
         };
-        self.lockd.ask(make(&request)?).await.ok_or(Refusal::NotRecorded)
+        let outcome = self.lockd.ask(make(&request)?).await.ok_or(Refusal::NotRecorded)?;
+        if let &Outcome::Limit { which, maximum, .. } = &outcome {
+            self.lockd.refusals().note(which, maximum, &origin.client_id());
+        }
+        Ok(outcome)
     }
 
     async fn find(&self, call: &rpc_server::Call, fh: &[u8], want: Want) -> Result<Found, Refusal> {

@@ -1,6 +1,6 @@
 //! The clients that were seen and how to reach them, by address: what the core keeps unread.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -146,6 +146,25 @@ impl Contacts {
             let restarted = nsm::restarted(source, mon_name, there)?;
             Ok(restarted.into_iter().map(Contact::client_id).collect())
         })
+    }
+
+    /// Of these clients, those that share their address with no other that is not among them.
+    ///
+    /// Hosts behind a gateway are told apart by name only while several are known there, so none
+    /// of them is to be forgotten before the others: it may restart and say so, and that would be
+    /// taken for a restart of the one that is left.
+    pub fn apart(&self, mut clients: BTreeSet<Arc<str>>) -> BTreeSet<Arc<str>> {
+        self.with(|all| {
+            for there in all.values().filter(|there| there.len() > 1) {
+                let ids: Vec<_> = there.iter().map(|known| known.contact.client_id()).collect();
+                if ids.iter().any(|client_id| !clients.contains(client_id.as_str())) {
+                    for client_id in &ids {
+                        clients.remove(client_id.as_str());
+                    }
+                }
+            }
+        });
+        clients
     }
 
     /// Every contact on record.

@@ -69,7 +69,7 @@ impl Lab {
             wait: None,
             reclaim: false,
             incarnation: 1,
-            contact: locking.bytes.clone(),
+            contact: locking.put(|contact, _| contact),
         };
         self.lockd.ask(Input::Lock(request)).await
     }

@@ -98,7 +98,7 @@ impl Lab {
             wait: None,
             reclaim: false,
             incarnation: 1,
-            contact: locking.bytes.clone(),
+            contact: locking.put(|contact, _| contact),
         };
         assert_eq!(self.lockd.ask(Input::Lock(request)).await, Some(Outcome::Granted));
     }

@@ -34,10 +34,25 @@ struct Known {
 pub struct Locking<'a> {
     contacts: &'a Contacts,
     origin: &'a Origin,
-    /// The contact to record with the LOCK: all that is known of its client.
-    pub bytes: Arc<[u8]>,
-    /// The NSM state that its client is known to have, 0 where none is.
-    pub incarnation: u32,
+}
+
+impl Locking<'_> {
+    /// Hands the LOCK to the core by `put`, which is given the contact to record with it, all that
+    /// is known of its client, and the NSM state that its client is known to have, 0 where none is.
+    ///
+    /// One LOCK is handed over after the other, or a contact might be recorded after one that knows
+    /// more: so `put` must not wait for anything.
+    pub fn put<T>(&self, put: impl FnOnce(Arc<[u8]>, u32) -> T) -> T {
+        self.contacts.with(|all| {
+            let known = all.get(&self.origin.client()).into_iter().flatten();
+            let named = |known: &&Known| known.contact.caller_name == self.origin.caller_name();
+            match known.into_iter().find(named) {
+                Some(known) => put(known.contact.to_bytes().into(), known.incarnation),
+                // It is kept in mind for as long as this lives.
+                None => put(Contact::new(self.origin).to_bytes().into(), 0),
+            }
+        })
+    }
 }
 
 impl Drop for Locking<'_> {
@@ -104,20 +119,18 @@ impl Contacts {
     /// Begins a LOCK or SHARE from `origin`.
     #[must_use]
     pub fn begin<'a>(&'a self, origin: &'a Origin) -> Locking<'a> {
-        let (bytes, incarnation) = self.with(|all| {
+        self.with(|all| {
             let there = all.entry(origin.client()).or_default();
             let named = |known: &&mut Known| known.contact.caller_name == origin.caller_name();
             if let Some(known) = there.iter_mut().find(named) {
                 known.locking += 1;
                 known.contact.merge(origin);
-                return (known.contact.to_bytes(), known.incarnation);
+                return;
             }
             let contact = Contact::new(origin);
-            let bytes = contact.to_bytes();
             there.push(Known { contact, incarnation: 0, on_record: false, locking: 1 });
-            (bytes, 0)
         });
-        Locking { contacts: self, origin, bytes: bytes.into(), incarnation }
+        Locking { contacts: self, origin }
     }
 
     fn end(&self, origin: &Origin) {
@@ -231,29 +244,43 @@ mod tests {
         )
     }
 
-    /// The commit of a LOCK.
-    fn commit(contacts: &Contacts, origin: &Origin, bytes: &Arc<[u8]>) {
-        contacts.apply(&RecordOp::Put(Record::Client(ClientRecord {
-            client_id: origin.client_id().into(),
-            incarnation: 1,
-            contact: Arc::clone(bytes),
-            since_ms: 0,
-        })));
+    /// The commit of a LOCK that recorded this.
+    fn commit(contacts: &Contacts, origin: &Origin, contact: Arc<[u8]>) {
+        let (client_id, incarnation) = (origin.client_id().into(), 1);
+        let record = ClientRecord { client_id, incarnation, contact, since_ms: 0 };
+        contacts.apply(&RecordOp::Put(Record::Client(record)));
+    }
+
+    fn put(locking: &Locking<'_>) -> Arc<[u8]> {
+        locking.put(|contact, _| contact)
     }
 
     #[test]
     fn first_locks_through_two_addresses_do_not_overwrite_each_other() {
+        for first_is_first in [true, false] {
+            let (contacts, one, two) = (Contacts::default(), origin("a", 1), origin("a", 2));
+            let (first, second) = (contacts.begin(&one), contacts.begin(&two));
+            // Whichever comes to the core last, what it records is all that is known.
+            let (early, late) = if first_is_first { (&first, &second) } else { (&second, &first) };
+            let (early, late) = (put(early), put(late));
+            let recorded = Contact::from_bytes(&late).expect("a contact");
+            assert_eq!(recorded.servers.len(), 2);
+            commit(&contacts, &one, early);
+            commit(&contacts, &one, late);
+            drop((first, second));
+            assert_eq!(contacts.all(), [recorded]);
+        }
+    }
+
+    #[test]
+    fn a_commit_does_not_take_away_what_a_lock_under_way_has_brought() {
         let (contacts, one, two) = (Contacts::default(), origin("a", 1), origin("a", 2));
         let first = contacts.begin(&one);
+        let early = put(&first);
         let second = contacts.begin(&two);
-        commit(&contacts, &one, &first.bytes);
-        let third = contacts.begin(&one);
-        commit(&contacts, &two, &second.bytes);
-        commit(&contacts, &one, &third.bytes);
-        let recorded = Contact::from_bytes(&third.bytes).expect("a contact");
+        commit(&contacts, &one, early);
+        let recorded = Contact::from_bytes(&put(&second)).expect("a contact");
         assert_eq!(recorded.servers.len(), 2);
-        drop((first, second, third));
-        assert_eq!(contacts.all(), [recorded]);
     }
 
     #[test]

@@ -191,9 +191,16 @@ impl Lockd {
     /// The queue has no bound of its own: each waiting request is one that the listener has let
     /// in, and the listener's bounds are its bounds.
     pub async fn ask(&self, request: Input) -> Option<Outcome> {
+        self.put(request).await.ok()
+    }
+
+    /// Puts a request to the core, in the order of these calls, and returns where its outcome will
+    /// come: an error there is the `None` of [`Lockd::ask`].
+    pub fn put(&self, request: Input) -> oneshot::Receiver<Outcome> {
         let (reply, outcome) = oneshot::channel();
-        self.messages.send(Message::Ask(request, reply)).ok()?;
-        outcome.await.ok()
+        // What cannot be sent is dropped, and its reply with it.
+        let _ = self.messages.send(Message::Ask(request, reply));
+        outcome
     }
 
     /// Tells the core something that has no answer.

@@ -204,19 +204,26 @@ impl Nlm {
         let origin = Origin::new(asked.caller_name, call.peer.ip(), call.local.ip(), transport);
         let locking = asked.monitored.then(|| self.lockd.contacts().begin(&origin));
         let (token, id) = self.lockd.ticket();
-        let locking = locking.as_ref();
-        let request = procedures::Call {
-            token,
-            id,
-            origin: &origin,
-            version: request.version,
-            file,
-            share_name,
-            contact: locking.map_or_else(Arc::default, |locking| locking.bytes.clone()),
-            incarnation: locking.map_or(0, |locking| locking.incarnation),
-            now_ms: self.lockd.now_ms(),
+        let (version, now_ms) = (request.version, self.lockd.now_ms());
+        let put = |contact, incarnation| {
+            make(&procedures::Call {
+                token,
+                id,
+                origin: &origin,
+                version,
+                file,
+                share_name,
+                contact,
+                incarnation,
+                now_ms,
+            })
+            .map(|input| self.lockd.put(input))
         };
-        let outcome = self.lockd.ask(make(&request)?).await.ok_or(Refusal::NotRecorded)?;
+        let outcome = match &locking {
+            Some(locking) => locking.put(put)?,
+            None => put(Arc::default(), 0)?,
+        };
+        let outcome = outcome.await.map_err(|_| Refusal::NotRecorded)?;
         if let &Outcome::Limit { which, maximum, .. } = &outcome {
             self.lockd.refusals().note(which, maximum, &origin.client_id());
         }

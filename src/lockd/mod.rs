@@ -10,6 +10,7 @@ mod limits;
 mod log;
 mod program;
 mod results;
+mod turns;
 
 pub use contacts::Contacts;
 pub use driver::{Event, Lockd, Metrics, Settings, Thread};

@@ -1,6 +1,7 @@
 //! The lock service: drives the lock core, speaks NLM, and calls back.
 
 mod contacts;
+mod deadlines;
 mod driver;
 mod file;
 mod granted;

@@ -7,7 +7,7 @@
 
 mod common;
 
-use cleat_lock::{Core, GrantAck, Input, Outcome, WaiterId};
+use cleat_lock::{Config, Core, GrantAck, Input, Outcome, Recovery, WaiterId};
 use common::{Bench, free, held};
 use divan::Bencher;
 
@@ -110,7 +110,29 @@ fn deadlock_chain(bencher: Bencher, length: u64) {
     });
 }
 
-/// As above, but that the chain ends at owner 2: the request begins to wait, and is taken back. Four
+/// The same in a table just restored, where the search is the first.
+#[divan::bench(args = [100, 1_000, 10_000], sample_count = 20, sample_size = 1)]
+fn deadlock_chain_after_restart(bencher: Bencher, length: u64) {
+    let owners = usize::try_from(length).unwrap();
+    let restored = || {
+        let mut bench = Bench::filled(owners, 1, length);
+        for n in 1..owners {
+            assert_eq!(bench.lock(n, 0, held(n as u64 - 1), Some(false)), Outcome::Blocked);
+        }
+        let records: Vec<_> = bench.core.records().collect();
+        let config = Config { recovery: Recovery::Instant, ..bench.config.clone() };
+        bench.core = Core::restore(config, 1_000, records, 90_000, true);
+        bench.step(Input::Tick);
+        bench
+    };
+    bencher.with_inputs(restored).bench_local_values(|mut bench| {
+        let outcome = bench.lock(0, 0, held(length - 1), Some(true));
+        assert!(matches!(outcome, Outcome::Deadlock { .. }));
+        bench
+    });
+}
+
+/// As the first, but that the chain ends at owner 2: the request begins to wait, and is taken back. Four
 /// steps, of which one searches.
 #[divan::bench(args = [100, 1_000, 10_000], sample_count = 100, sample_size = 1)]
 fn no_deadlock_chain(bencher: Bencher, length: u64) {

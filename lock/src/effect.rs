@@ -120,6 +120,9 @@ pub enum WaitEnd {
     TimedOut,
     /// When its turn came, a limit stood against it.
     Limit,
+    /// It has come into a cycle: its owner reclaimed what is not on record, and which others wait
+    /// for that it waits for itself.
+    Deadlock,
     /// What its client had was released ([`Input::FreeAll`](crate::Input::FreeAll)), or the client
     /// stayed away or was silent for too long.
     Released,

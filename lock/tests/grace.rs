@@ -6,7 +6,9 @@ mod common;
 
 use std::sync::Arc;
 
-use cleat_lock::{Config, Core, Effect, GraceEnd, GraceEvent, Input, Outcome, Range, Record};
+use cleat_lock::{
+    Config, Core, Effect, GraceEnd, GraceEvent, Input, Outcome, Range, Record, WaitEnd, WaiterId,
+};
 use common::{
     Ask, Desk, S, X, ask, bytes, conflict_with, grace_news, grant_to, grants, reclaiming, waiting,
 };
@@ -395,4 +397,82 @@ fn what_is_left_of_a_grant_after_an_unlock_is_advice_still() {
     desk.now_ms += GRACE_MS;
     desk.step(Input::Tick);
     assert_eq!(desk.held(), "a 5-9 X, b 0-0 X");
+}
+
+/// a has bytes 0 to 4 exclusively, and a grant of them and the next five as shared, not answered.
+fn granted_less() -> (Desk, WaiterId) {
+    let mut desk = Desk::new();
+    desk.lock("a", bytes(0, 4), X);
+    desk.lock("b", bytes(5, 9), X);
+    desk.lock_wait("a", bytes(0, 9), S);
+    let waiter = grant_to(&desk.unlock("b", Range::ALL), "a");
+    assert_eq!(desk.held(), "a 0-4 X, a 5-9 S");
+    (desk, waiter)
+}
+
+#[test]
+fn a_grant_of_less_does_not_outlive_what_it_would_weaken() {
+    let (mut desk, waiter) = granted_less();
+    desk.config.unreachable_hold_ms = 0;
+    desk.restart(GRACE_MS, false);
+    desk.now_ms += GRACE_MS;
+    let effects = desk.step(Input::Tick);
+    assert!(effects.contains(&Effect::GrantOver { waiter }), "{effects:?}");
+    assert_eq!(desk.held(), "a 5-9 S");
+    desk.lock("c", bytes(0, 4), X);
+    desk.accept(waiter);
+    assert_eq!(desk.held(), "a 5-9 S, c 0-4 X");
+}
+
+#[test]
+fn where_the_table_is_advice_a_reclaim_of_more_ends_a_grant_of_less() {
+    let (mut desk, waiter) = granted_less();
+    desk.restart(GRACE_MS, false);
+    let (outcome, effects) = desk.lock_full("a", "f", bytes(0, 9), X, reclaiming());
+    assert_eq!(outcome, Outcome::Granted);
+    assert!(effects.contains(&Effect::GrantOver { waiter }), "{effects:?}");
+    desk.now_ms += GRACE_MS;
+    assert_eq!(grants(&desk.step(Input::Tick)), []);
+    desk.accept(waiter);
+    assert_eq!(desk.held(), "a 0-9 X");
+}
+
+#[test]
+fn where_the_table_is_advice_what_a_former_life_gets_back_is_advice_too() {
+    let mut desk = Desk::new();
+    desk.lock("z", bytes(50, 59), X);
+    desk.lock("a", bytes(0, 9), S);
+    desk.lock("b", bytes(0, 9), S);
+    desk.lock_wait("a", bytes(0, 9), X);
+    grant_to(&desk.unlock("b", Range::ALL), "a");
+    desk.restart(GRACE_MS, false);
+    desk.reclaim("a", bytes(0, 1), S);
+    // a restarted long ago, and c has the rest; the records say nothing of either.
+    desk.lock_full("a", "f", bytes(70, 79), X, Ask { incarnation: 3, ..ask() });
+    assert_eq!(desk.held(), "a 0-1 S, a 2-9 S, z 50-59 X");
+    assert_eq!(desk.reclaim("c", bytes(2, 9), X), Outcome::Granted);
+    assert_eq!(desk.held(), "a 0-1 S, c 2-9 X, z 50-59 X");
+    assert_eq!(conflict_with(&desk.reclaim("c", bytes(1, 1), X)), "a");
+}
+
+#[test]
+fn a_reclaim_of_what_is_not_on_record_that_closes_a_cycle_ends_its_owners_wait() {
+    let mut desk = Desk::new();
+    desk.lock("b", bytes(10, 19), X);
+    desk.lock("c", bytes(0, 4), X);
+    assert_eq!(desk.lock_wait("b", bytes(0, 9), X), Outcome::Blocked, "for c");
+    assert_eq!(desk.lock_wait("a", bytes(10, 19), X), Outcome::Blocked, "for b");
+    desk.restart(GRACE_MS, true);
+    // a lost that, and does not know it.
+    assert_eq!(desk.reclaim("a", bytes(5, 9), X), Outcome::Granted);
+    desk.reclaim("c", bytes(0, 4), X);
+    let (_, effects) = desk.lock_full("b", "f", bytes(10, 19), X, reclaiming());
+    let deadlock = WaitEnd::Deadlock;
+    assert!(
+        effects.iter().any(|it| matches!(it, Effect::WaitOver { why, .. } if *why == deadlock)),
+        "{effects:?}"
+    );
+    assert_eq!(desk.queue(), "b");
+    desk.unlock("c", Range::ALL);
+    grant_to(&desk.unlock("a", Range::ALL), "b");
 }

@@ -8,7 +8,8 @@ mod common;
 use std::sync::Arc;
 
 use cleat_lock::{
-    Access, Config, Effect, GraceEnd, GraceEvent, Input, Outcome, Range, Recovery, Taken, TakenWhy,
+    Access, Config, Effect, GraceEnd, GraceEvent, GrantAck, Input, Outcome, Range, Recovery, Taken,
+    TakenWhy, WaiterId,
 };
 use common::{
     Ask, Desk, S, X, ask, bytes, conflict_with, grace_news, grant_to, grants, reclaiming,
@@ -202,6 +203,46 @@ fn what_is_under_a_grant_that_was_told_is_not_taken() {
     }
 }
 
+/// a has bytes 0 to 4 exclusively, not reclaimed, and a grant of them and five more as shared.
+fn granted_less() -> (Desk, WaiterId) {
+    let mut desk = desk(Recovery::Instant, 600_000);
+    desk.lock("a", bytes(0, 4), X);
+    desk.lock("b", bytes(5, 9), X);
+    desk.lock_wait("a", bytes(0, 9), S);
+    desk.restart(GRACE_MS, true);
+    reached(&mut desk, "a");
+    let waiter = grant_to(&desk.unlock("b", Range::ALL), "a");
+    (desk, waiter)
+}
+
+#[test]
+fn what_is_under_a_grant_that_may_have_been_taken_needs_no_reclaim() {
+    let (mut desk, waiter) = granted_less();
+    desk.step(Input::GrantOutcome { waiter, outcome: GrantAck::Assumed });
+    assert_eq!(taken(&after(&mut desk, GRACE_MS)), []);
+    assert_eq!(desk.held(), "a 0-4 X, a 5-9 S");
+    // Its owner gives some of it up before its answer comes.
+    let (mut desk, _) = granted_less();
+    desk.unlock("a", bytes(7, 9));
+    assert_eq!(taken(&after(&mut desk, GRACE_MS)), []);
+    assert_eq!(desk.held(), "a 0-4 X, a 5-6 S");
+}
+
+#[test]
+fn a_reclaim_of_just_what_was_granted_does_not_end_the_grant() {
+    let mut desk = desk(Recovery::Instant, 600_000);
+    desk.lock("b", bytes(0, 9), X);
+    desk.restart(GRACE_MS, true);
+    desk.lock_wait("a", bytes(0, 9), X);
+    let waiter = grant_to(&desk.unlock("b", Range::ALL), "a");
+    // It had the lock once, and does not know that it lost it.
+    let (outcome, effects) = desk.lock_full("a", "f", bytes(0, 9), X, reclaiming());
+    assert_eq!((outcome, effects), (Outcome::Granted, vec![]));
+    assert_eq!(desk.core.counters().unacknowledged, 1);
+    desk.refuse(waiter);
+    assert_eq!(desk.held(), "a 0-9 X");
+}
+
 #[test]
 fn what_is_taken_is_named_up_to_a_number() {
     let mut desk = desk(Recovery::Instant, HOLD_MS);
@@ -369,4 +410,22 @@ fn who_cannot_be_reached_is_not_called_in_the_way_and_a_search_has_its_end() {
     desk.lock_full("e", "g", bytes(0, 9), X, common::waiting());
     assert_eq!(blocking(&desk), ["a", "d"]);
     assert_eq!(desk.core.blocking_clients(1).len(), 1);
+}
+
+#[test]
+fn of_a_silent_client_a_grant_of_less_goes_with_what_it_would_weaken() {
+    let mut desk = Desk::new();
+    let contact: Arc<[u8]> = Arc::from(&b"addr"[..]);
+    desk.lock_full("a", "f", bytes(0, 4), X, Ask { contact, ..ask() });
+    desk.lock("b", bytes(5, 9), X);
+    desk.lock_wait("a", bytes(0, 9), S);
+    desk.lock_wait("c", bytes(0, 4), X);
+    let waiter = grant_to(&desk.unlock("b", Range::ALL), "a");
+    let since_ms = desk.now_ms + 1;
+    desk.now_ms += 30_000;
+    let effects = silent(&mut desk, "a", since_ms);
+    assert!(effects.contains(&Effect::GrantOver { waiter }), "{effects:?}");
+    grant_to(&effects, "c");
+    desk.accept(waiter);
+    assert_eq!(desk.held(), "a 5-9 S, c 0-4 X");
 }

@@ -4,8 +4,10 @@
 
 mod common;
 
-use cleat_lock::{Effect, Outcome, Range};
-use common::{Desk, S, X, bytes, conflict_with, file, grant_to, grants, owner, waiting};
+use std::sync::Arc;
+
+use cleat_lock::{Effect, Input, Outcome, Range};
+use common::{Ask, Desk, S, X, ask, bytes, conflict_with, file, grant_to, grants, owner, waiting};
 
 #[test]
 fn an_upgrade_succeeds_where_no_other_holds_the_range() {
@@ -157,4 +159,16 @@ fn a_mandatory_lock_keeps_out_what_it_excludes() {
     desk.restart(90_000, true);
     assert!(!desk.core.may_write(Some(&b), &f, bytes(0, 9)));
     assert!(desk.core.may_write(Some(&a), &f, bytes(0, 9)));
+}
+
+#[test]
+fn an_upgrade_over_what_is_left_of_a_former_life_is_of_this_one() {
+    let mut desk = Desk::new();
+    let this = Ask { incarnation: 3, ..ask() };
+    desk.lock("a", bytes(4, 4), X);
+    desk.lock_full("a", "f", bytes(0, 3), X, this.clone());
+    assert_eq!(desk.upgrade_on("a", "f", bytes(0, 4), this).0, Outcome::Granted);
+    let client_id = Arc::from("a");
+    desk.call(|token| Input::ClientRestarted { token, client_id, incarnation: 3 });
+    assert_eq!(desk.held(), "a 0-4 X");
 }

@@ -1,19 +1,19 @@
 //! The grace window after a restart, and reclaims, which are served in it and after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Core;
-use crate::effect::{Effect, GraceEnd, GraceEvent, Outcome};
+use crate::effect::{Effect, GraceEnd, GraceEvent, Outcome, WaitEnd};
 use crate::input::LockRequest;
 use crate::record::Undo;
 use crate::table::{Attrs, Held, Ids, Put, Standing, Waiter};
-use crate::types::{Mode, Range, WaiterId};
+use crate::types::{Mode, Owner, Range, WaiterId};
 
 /// Far from the ids that a lock itself derives from its request's.
 const FAR: u32 = 1 << 28;
 
 /// Owner and file, and a range with the mode and incarnation of its reclaim.
-type Reclaimed = (u32, u32, (Range, Mode, u32));
+pub(super) type Reclaimed = (u32, u32, (Range, Mode, u32));
 
 /// An open window.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(super) struct Window {
     pub(super) told_left: u64,
     /// Reclaims, as last told.
     pub(super) told_reclaimed: u64,
+    /// Owners that reclaimed what is not on record.
+    pub(super) beyond: BTreeSet<u32>,
     /// What was reclaimed of the pieces of unacknowledged grants, by their waiters' numbers.
     pub(super) under_grants: BTreeMap<u64, Vec<(Range, Mode, u32)>>,
 }
@@ -72,10 +74,35 @@ impl Core {
         let outcome = self.place((owner, file), request, fx);
         if outcome == Outcome::Granted {
             self.counters.reclaimed += 1;
+            self.note_beyond(&request.owner);
             self.settle_reclaimed(stronger, &mut Ids::new(request.id, FAR), fx);
             self.drop_advice(&advice, request, fx);
         }
         outcome
+    }
+
+    /// Such a reclaim asks nobody, so it may close a cycle, which is looked for when the window
+    /// closes: only then it is known who waits for what.
+    fn note_beyond(&mut self, owner: &Owner) {
+        let owner = self.table.names.owner(owner);
+        if let (Some(owner), Some(window)) = (owner, &mut self.grace) {
+            window.beyond.insert(owner);
+        }
+    }
+
+    /// Ends the waits of these owners that are in a cycle. Most clients do not ask again, and would
+    /// not learn of it.
+    fn end_deadlocked(&mut self, owners: &BTreeSet<u32>, fx: &mut Vec<Effect>) {
+        for &owner in owners {
+            for ix in self.table.queue.own_all(owner).collect::<Vec<_>>() {
+                let &Waiter { ref granted, find_deadlock, .. } = self.table.queue.get(ix);
+                let seeks = granted.is_none() && find_deadlock;
+                if seeks && self.cycle_of(ix).is_some() {
+                    self.end_wait(ix, WaitEnd::Deadlock, fx);
+                    self.counters.deadlocks += 1;
+                }
+            }
+        }
     }
 
     /// What a reclaim that reaches beyond the record must not weaken, as in
@@ -164,7 +191,12 @@ impl Core {
         self.settle_reclaimed(reclaimed, &mut ids, fx);
     }
 
-    fn settle_reclaimed(&mut self, reclaimed: Vec<Reclaimed>, ids: &mut Ids, fx: &mut Vec<Effect>) {
+    pub(super) fn settle_reclaimed(
+        &mut self,
+        reclaimed: Vec<Reclaimed>,
+        ids: &mut Ids,
+        fx: &mut Vec<Effect>,
+    ) {
         for (owner, file, (range, mode, incarnation)) in reclaimed {
             let attrs = Attrs { mode, incarnation, standing: Standing::Settled };
             let put = Put { attrs, now_ms: self.now_ms, blocking: false, reclaim: true };
@@ -188,6 +220,11 @@ impl Core {
         }
         self.table.remove_waiter(waiter, fx);
         fx.push(Effect::GrantOver { waiter: WaiterId(seq) });
+        self.reclaimed_under(seq, owner, file)
+    }
+
+    /// What was reclaimed of the pieces of a grant that is over now.
+    pub(super) fn reclaimed_under(&mut self, seq: u64, owner: u32, file: u32) -> Vec<Reclaimed> {
         let under = self.grace.as_mut().and_then(|window| window.under_grants.remove(&seq));
         under.into_iter().flatten().map(|reclaimed| (owner, file, reclaimed)).collect()
     }
@@ -330,6 +367,7 @@ impl Core {
             // While the table was only advice these might have been promised to somebody else.
             fx.extend(self.tell_grants());
         }
+        self.end_deadlocked(&window.beyond, fx);
         self.table.wake_all();
     }
 }

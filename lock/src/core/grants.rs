@@ -23,7 +23,7 @@ impl Core {
         let mut candidates = BTreeSet::new();
         loop {
             self.gather(&mut candidates);
-            let Some((_, seq)) = candidates.pop_first() else {
+            let Some(seq) = candidates.pop_first() else {
                 break;
             };
             if let Some(ix) = self.table.queue.by_seq(seq)
@@ -36,16 +36,17 @@ impl Core {
         self.table.names.sweep();
     }
 
-    /// Adds those whose turn may have come, by file and place in the queue.
-    fn gather(&mut self, candidates: &mut BTreeSet<(u32, u64)>) {
+    /// Adds those whose turn may have come, by their places in the queue: where a limit leaves room
+    /// for one, the first to come gets it, on whatever file.
+    fn gather(&mut self, candidates: &mut BTreeSet<u64>) {
         let mut found = Vec::new();
         while let Some((file, range)) = self.table.freed.pop() {
             let seq = |ix| self.table.queue.seq(ix);
-            self.table.each_waiting(file, range, &mut |ix| found.push((file, seq(ix))));
+            self.table.each_waiting(file, range, &mut |ix| found.push(seq(ix)));
         }
         while let Some((owner, file)) = self.table.grown.pop() {
             let waiting = self.table.queue.own_on(owner, file);
-            found.extend(waiting.map(|ix| (file, self.table.queue.seq(ix))));
+            found.extend(waiting.map(|ix| self.table.queue.seq(ix)));
         }
         if !found.is_empty() {
             // Built at once and merged: there may be thousands.
@@ -91,12 +92,14 @@ impl Core {
         }
     }
 
-    /// The owner may know of its grant. If so it gave up what was stronger, and if not it did not.
+    /// The owner may know of its grant. If so it gave up what was stronger, and if not it did not;
+    /// it has the bytes either way, reclaimed or not.
     pub(super) fn grant_assumed(&mut self, waiter: WaiterId, fx: &mut Vec<Effect>) {
         if let Some(ix) = self.unacknowledged(waiter) {
             let range = self.table.queue.range(ix);
-            let waiter = self.table.remove_waiter(ix, fx);
-            self.table.settle_pieces(waiter.owner, waiter.file, range, ix, fx);
+            let Waiter { owner, file, .. } = self.table.remove_waiter(ix, fx);
+            self.table.settle_pieces(owner, file, range, ix, fx);
+            self.let_stand(owner, file, range, fx);
         }
     }
 
@@ -121,28 +124,42 @@ impl Core {
         for part in undo {
             if part.held.is_some_and(|(held, _)| held > waiter.mode) {
                 let held = Some((waiter.mode, waiter.incarnation));
-                self.make(&waiter, Undo { held, ..part }, &mut ids_used, fx);
+                let part = Undo { held, ..part };
+                self.make(&waiter, part, Standing::Settled, &mut ids_used, fx);
             }
         }
     }
 
     /// The client does not want its grant: the owner gets back what it held before, except where
-    /// it changed its locks since.
+    /// it changed its locks since. Over records that are advice that is advice too, but for what
+    /// was reclaimed of it.
     pub(super) fn roll_back(&mut self, ix: u32, fx: &mut Vec<Effect>) {
+        let seq = self.table.queue.seq(ix);
+        let advice = self.records_are_advice();
+        let standing = if advice { Standing::Unreclaimed } else { Standing::Settled };
         let mut waiter = self.table.remove_waiter(ix, fx);
         let Granted { mut ids_used, undo } = waiter.granted.take().unwrap_or_default();
         for part in undo {
             // What was stronger the grant left as it was.
             if part.held.is_none_or(|(held, _)| held <= waiter.mode) {
-                self.make(&waiter, part, &mut ids_used, fx);
+                self.make(&waiter, part, standing, &mut ids_used, fx);
             }
         }
+        let reclaimed = self.reclaimed_under(seq, waiter.owner, waiter.file);
+        self.settle_reclaimed(reclaimed, &mut Ids::new(waiter.id, ids_used), fx);
     }
 
     /// Makes `part` what the owner of a former waiter holds there.
-    fn make(&mut self, waiter: &Waiter, part: Undo, ids_used: &mut u32, fx: &mut Vec<Effect>) {
+    fn make(
+        &mut self,
+        waiter: &Waiter,
+        part: Undo,
+        standing: Standing,
+        ids_used: &mut u32,
+        fx: &mut Vec<Effect>,
+    ) {
         let put = part.held.map(|(mode, incarnation)| Put {
-            attrs: Attrs { mode, incarnation, standing: Standing::Settled },
+            attrs: Attrs { mode, incarnation, standing },
             now_ms: self.now_ms,
             blocking: false,
             reclaim: false,
@@ -179,7 +196,7 @@ impl Core {
     }
 
     /// Forgets a waiter whose client may be there and does not know.
-    fn end_wait(&mut self, ix: u32, why: WaitEnd, fx: &mut Vec<Effect>) {
+    pub(super) fn end_wait(&mut self, ix: u32, why: WaitEnd, fx: &mut Vec<Effect>) {
         let waiter = WaiterId(self.table.queue.seq(ix));
         let Waiter { context, .. } = self.table.remove_waiter(ix, fx);
         fx.push(Effect::WaitOver { waiter, context, why });

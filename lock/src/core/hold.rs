@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use super::Core;
 use crate::effect::{Effect, GraceEnd, Taken, TakenWhy};
-use crate::table::{Attrs, Held, Standing};
+use crate::table::{Attrs, Held, Standing, Waiter};
+use crate::types::Range;
 
 /// Until when what is unreclaimed stands, by client.
 #[derive(Debug, Default)]
@@ -104,13 +105,19 @@ impl Core {
     fn settle_under_grants(&mut self, client: u32, fx: &mut Vec<Effect>) {
         let table = &self.table;
         let owners = table.names.clients.get(client).into_iter().flat_map(|slot| &slot.owners);
-        let locks = owners.flat_map(|&owner| table.locks.own_all(owner));
-        let under = |&ix: &u32| {
-            let &Held { owner, file, attrs, .. } = table.locks.get(ix);
-            attrs.standing == Standing::Unreclaimed
-                && !table.grants_in(owner, file, table.locks.range(ix)).is_empty()
-        };
-        for ix in locks.filter(under).collect::<Vec<_>>() {
+        let waiters = owners.flat_map(|&owner| table.queue.own_all(owner));
+        let granted = |&ix: &u32| table.queue.get(ix).granted.is_some();
+        for ix in waiters.filter(granted).collect::<Vec<_>>() {
+            let &Waiter { owner, file, .. } = self.table.queue.get(ix);
+            self.let_stand(owner, file, self.table.queue.range(ix), fx);
+        }
+    }
+
+    /// What an owner has in the range is not to be reclaimed any more.
+    pub(super) fn let_stand(&mut self, owner: u32, file: u32, range: Range, fx: &mut Vec<Effect>) {
+        let locks = &self.table.locks;
+        let stands = |&ix: &u32| locks.get(ix).attrs.standing == Standing::Unreclaimed;
+        for ix in locks.own_in(owner, file, range).filter(stands).collect::<Vec<_>>() {
             let &Held { attrs, reclaim, .. } = self.table.locks.get(ix);
             let attrs = Attrs { standing: Standing::Settled, ..attrs };
             self.table.restate(ix, attrs, reclaim, false, fx);

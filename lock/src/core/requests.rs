@@ -82,8 +82,9 @@ impl Core {
         let &LockRequest { range, mode, incarnation, reclaim, .. } = request;
         if let Some(waiter) = self.table.queue.exact(owner, file, range, mode) {
             if self.table.queue.get(waiter).granted.is_some() {
-                if !reclaim && self.records_are_advice() {
-                    // It may be a new request for what was given up since, and passed on.
+                // A new request may be for what was given up since, and passed on. And who reclaims
+                // may have had the lock before it waited, and does not know of the grant.
+                if reclaim || self.records_are_advice() {
                     return None;
                 }
                 fx.push(Effect::GrantOver { waiter: WaiterId(self.table.queue.seq(waiter)) });
@@ -118,6 +119,11 @@ impl Core {
         if !wait.find_deadlock || self.grace.is_some() {
             return None;
         }
+        self.cycle_of(waiter)
+    }
+
+    /// The refusal, where a request that waits is in a cycle.
+    pub(super) fn cycle_of(&mut self, waiter: u32) -> Option<Outcome> {
         let (range, seq) = (self.table.queue.range(waiter), self.table.queue.seq(waiter));
         let &Waiter { owner, file, mode, .. } = self.table.queue.get(waiter);
         self.cycle(Wish { owner, file, range, mode, seq })
@@ -282,7 +288,7 @@ impl Core {
             .collect();
         if !waiters.is_empty() {
             for waiter in waiters {
-                self.abandon(waiter, fx);
+                self.give_up(waiter, fx);
             }
             // Planned again: pieces of an ended grant may have merged.
             plan = self.table.plan(owner, file, range, None);
@@ -318,7 +324,19 @@ impl Core {
         }
     }
 
-    /// Ends a request of an owner that gives it up: waiting or granted, without its lock's change.
+    /// Ends a request of an owner that unlocks some of it: where it was granted, the owner may know
+    /// of that, and then has the rest by it.
+    fn give_up(&mut self, ix: u32, fx: &mut Vec<Effect>) {
+        let range = self.table.queue.range(ix);
+        let &Waiter { owner, file, ref granted, .. } = self.table.queue.get(ix);
+        let told = granted.is_some() && !self.records_are_advice();
+        self.abandon(ix, fx);
+        if told {
+            self.let_stand(owner, file, range, fx);
+        }
+    }
+
+    /// Ends a request, waiting or granted, without its lock's change.
     pub(super) fn abandon(&mut self, ix: u32, fx: &mut Vec<Effect>) {
         if self.records_are_advice() && self.table.queue.get(ix).granted.is_some() {
             return self.abandon_advice(ix, fx);

@@ -1,5 +1,7 @@
 //! From records to a table: after a restart, and in every test that compares the two.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::Core;
 use super::grace::Window;
 use crate::config::{Config, Recovery};
@@ -56,6 +58,7 @@ impl Core {
             core.restore_waiter(waiter);
         }
         core.mark_pending();
+        core.table.note_obstacles();
         core.open_grace(grace_ms, exact);
         if core.grace.as_ref().is_none_or(|window| window.exact) {
             let grants = core.tell_grants();
@@ -188,7 +191,8 @@ impl Core {
             reclaimed: 0,
             told_left: left,
             told_reclaimed: 0,
-            under_grants: std::collections::BTreeMap::new(),
+            beyond: BTreeSet::new(),
+            under_grants: BTreeMap::new(),
         });
     }
 }

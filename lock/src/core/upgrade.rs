@@ -3,7 +3,7 @@
 use super::Core;
 use crate::effect::{Effect, Outcome};
 use crate::input::{LockRequest, UpgradeRequest};
-use crate::table::Standing;
+use crate::table::{Attrs, Standing};
 use crate::types::Mode;
 
 impl Core {
@@ -15,7 +15,11 @@ impl Core {
         let place = self.asker(&request.owner).zip(self.table.names.file(&request.file));
         if let Some((owner, file)) = place {
             let mut pieces = self.table.locks.own_in(owner, file, range);
-            let settled = |ix| self.table.locks.get(ix).attrs.standing == Standing::Settled;
+            // What is left of its former life is about to go.
+            let settled = |ix| {
+                let Attrs { incarnation, standing, .. } = self.table.locks.get(ix).attrs;
+                standing == Standing::Settled && incarnation == request.incarnation
+            };
             // Under a grant of less it says that the owner wants to keep this, which a lock sees to.
             if pieces.all(settled)
                 && self.table.holds(owner, file, range, Mode::Exclusive)

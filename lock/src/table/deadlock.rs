@@ -169,6 +169,19 @@ impl Table {
         }
     }
 
+    /// Notes that of everybody who waits: after a restart the first search is then no slower than
+    /// the next.
+    pub(crate) fn note_obstacles(&mut self) {
+        for ix in self.queue.in_order().collect::<Vec<_>>() {
+            let &Waiter { owner, file, mode, ref granted, .. } = self.queue.get(ix);
+            if granted.is_none()
+                && let Some(lock) = self.blocker(Some(owner), file, self.queue.range(ix), mode)
+            {
+                self.note_obstacle(ix, lock);
+            }
+        }
+    }
+
     /// Meets everybody a request waits for, and looks for `target` among them. `waiter` = it waits
     /// already.
     fn follow(&self, walk: &mut Walk, waiter: Option<u32>, wish: &Wish, target: u32) -> Followed {

@@ -158,7 +158,7 @@ impl World {
     fn check_new(&mut self, request: &Request, open: bool) {
         let Some(server) = &self.server else { return };
         let still = open && server.core.grace().is_some();
-        if still && !server.exact && server.changed(self.steps) {
+        if still && !server.exact && server.added(self.steps) {
             self.fail(|| format!("admitted in grace: {request:?}"));
         }
     }
@@ -292,6 +292,9 @@ impl World {
             if client.is_some_and(|client| client.lapses_ms != Some(since_ms + ttl_ms)) {
                 return self.fail(|| format!("h{host} is gone and may stay so"));
             }
+        }
+        if let Some(due_ms) = server.core.next_deadline().filter(|&due_ms| due_ms <= now_ms) {
+            return self.fail(|| format!("due since {due_ms} and not done"));
         }
         if !self.touched {
             return;

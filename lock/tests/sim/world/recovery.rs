@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 
 use std::sync::Arc;
 
-use cleat_lock::{Input, Recovery, Taken, TakenWhy};
+use cleat_lock::{Input, Mode, Recovery, Taken, TakenWhy};
 
 use super::World;
 use super::rng::Rng;
+use super::table::Table;
 use super::types::{Event, Inbound, Message};
 
 /// How the server of a run recovers.
@@ -158,7 +159,7 @@ impl World {
             TakenWhy::Ordered => "taken by order",
         });
         let Some(server) = &mut self.server else { return };
-        server.forget_replies(host);
+        server.forget_grants(host);
         let (now_ms, presence) = (self.now_ms, &server.presence);
         let reached_ms = presence.reached_ms.get(&host).copied();
         let hold_ms = self.plan.unreachable_hold_ms;
@@ -181,10 +182,13 @@ impl World {
         let (table, epoch) = (&server.table, self.epoch);
         for (process, it) in self.hosts[host].processes.iter_mut().enumerate() {
             let who = (host, process);
+            // Its own waiter may have got the bytes in the same step. Of that it knows nothing.
+            let gone = Table::of_records(&taken.named);
             for (&place, held) in &mut it.held {
                 // What was told or reclaimed in this life of the server goes by silence alone.
                 let old = any || held.epoch < epoch;
-                held.lost |= old && !table.covers(who, place, held.sure);
+                let left = table.covers(who, place, held.sure);
+                held.lost |= old && (!left || gone.covers(who, place, Mode::Shared));
             }
             for (&file, share) in &mut it.shares {
                 share.lost |= share.epoch < epoch && !table.reserves(who, file, share.sure);

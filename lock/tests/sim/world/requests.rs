@@ -81,7 +81,7 @@ impl World {
         let (now_ms, ttl_ms) = (self.now_ms, self.ttl_ms);
         let Some(server) = &mut self.server else { return };
         let since_ms = server.gone.remove(&host);
-        server.forget_replies(host);
+        server.forget_grants(host);
         if since_ms.is_none_or(|since_ms| now_ms < since_ms + ttl_ms) {
             self.fail(|| format!("h{host} lapsed, gone since {since_ms:?}"));
         }

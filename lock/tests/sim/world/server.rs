@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use cleat_lock::store::{Crash, Durability};
 use cleat_lock::{
     Config, Core, Effect, Epoch, FileId, GraceEnd, GraceEvent, Input, Outcome, Query, Record,
-    Store, Token, WaiterId,
+    RecordOp, Store, Token, WaiterId,
 };
 
 use super::World;
 use super::calls::{Pending, episode};
 use super::recovery::{Plan, Presence};
 use super::table::Table;
-use super::types::{Event, Inbound, Lane, Message, Reply, Request, wisher};
+use super::types::{Body, Event, Inbound, Lane, Message, Reply, Request, Wish, wisher};
 
 /// One life of the server.
 #[derive(Debug)]
@@ -40,18 +40,29 @@ pub struct Server {
 }
 
 impl Server {
-    /// Whether the step changed what is on record of locks, shares or waiters.
-    pub fn changed(&self, step: u64) -> bool {
+    /// Whether the step put a lock or a share on record. (It may end what is left of the client's
+    /// former life.)
+    pub fn added(&self, step: u64) -> bool {
+        let adds = |op: &RecordOp| {
+            matches!(op, RecordOp::Put(Record::Lock(_)) | RecordOp::Put(Record::Share(_)))
+        };
         self.effects.iter().any(|(stamp, effect)| {
-            *stamp == step && matches!(effect, Effect::Persist(op) if !op.is_client())
+            *stamp == step && matches!(effect, Effect::Persist(op) if adds(op))
         })
     }
 }
 
 impl Server {
-    /// What was said last to a host is not so any more.
-    pub fn forget_replies(&mut self, host: usize) {
-        self.replies.retain(|&(of, _), _| of != host);
+    /// What the host was told to have may be gone.
+    pub fn forget_grants(&mut self, host: usize) {
+        let granted = |reply: &Reply| reply.to.host == host && reply.outcome == Outcome::Granted;
+        self.replies.retain(|_, reply| !granted(reply));
+    }
+
+    /// Nobody waits with this wish any more.
+    fn forget_wish(&mut self, episode: u64) {
+        let waits = |body: Body| matches!(body, Body::Lock { wish: Wish { wait: Some(wait), .. }, .. } if wait == episode);
+        self.replies.retain(|_, reply| !waits(reply.to.body));
     }
 }
 
@@ -314,7 +325,7 @@ impl World {
             }
             Effect::WaitOver { context, .. } => {
                 let episode = episode(&context);
-                server.forget_replies(wisher(episode));
+                server.forget_wish(episode);
                 self.post(Message::WaitOver { host: wisher(episode), episode, epoch });
             }
             _ => {}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cleat_lock::{Core, FileId, Limits, Mode, Range, WaiterId};
+use cleat_lock::{Core, FileId, Limits, LockRecord, Mode, Range, WaiterId};
 
 use super::types::{CELLS, Deal, Span, who};
 
@@ -56,13 +56,22 @@ fn span(file: &FileId, range: Range, mode: Mode) -> Span {
     span
 }
 
+fn lock(record: &LockRecord) -> Lock {
+    Lock {
+        who: who(&record.owner),
+        span: span(&record.file, record.range, record.mode),
+        incarnation: record.incarnation,
+    }
+}
+
 impl Table {
+    /// These locks, and nothing else.
+    pub fn of_records(locks: &[LockRecord]) -> Table {
+        Table { locks: locks.iter().map(lock).collect(), ..Table::default() }
+    }
+
     pub fn of(core: &Core) -> Table {
-        let locks = core.locks().map(|lock| Lock {
-            who: who(&lock.owner),
-            span: span(&lock.file, lock.range, lock.mode),
-            incarnation: lock.incarnation,
-        });
+        let locks = core.locks().map(|record| lock(&record));
         let waiters = core.waiters().map(|it| Waiter {
             waiter: it.waiter,
             who: who(&it.owner),

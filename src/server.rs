@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -96,7 +96,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let bound = sockets.addresses();
     let (grants, grant_results) = mpsc::channel(GRANT_RESULTS_MAX);
     let results = lockd::Results::new(sockets.outbox());
-    let nlm = Nlm::new(Arc::clone(&exports), lockd.clone(), results, grants);
+    let nlm = Nlm::new(Arc::clone(&exports), lockd.clone(), results.clone(), grants);
     let background = CancellationToken::new();
     let table = Arc::clone(&config.exports);
     let statd = Statd::new(lockd.clone(), &identity, table, monitors, background.clone());
@@ -127,7 +127,10 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         // Some may have been served by now: it stops as any other.
         Err(error) => Err(error),
     };
-    if !listener.stop(STOP_PATIENCE).await {
+    // Calls are answered by replies, messages by calls of ours.
+    let (deadline, answered) = (Instant::now() + STOP_PATIENCE, listener.stop(STOP_PATIENCE).await);
+    let left = deadline.saturating_duration_since(Instant::now());
+    if !results.finish(left).await || !answered {
         warn!("some requests were not answered within {} s", STOP_PATIENCE.as_secs());
     }
     background.cancel();

@@ -493,3 +493,36 @@ fn a_listing_of_a_hundred_thousand_locks_and_lock_traffic_go_on_at_once() {
     let told = cleat(&site, &["locks", "clear", "--client", "a"]);
     assert!(told.ends_with(&format!("... and {} more\nreleased {left} locks\n", left - 100)));
 }
+
+#[test]
+fn others_are_answered_in_the_middle_of_a_large_clear() {
+    const LOCKS: u32 = 50_000;
+    for target in ["--client", "--file"] {
+        let site = Site::new();
+        record_locks(&site, LOCKS);
+        let server = site.serve_with(&["--recovery", "instant"]);
+        let mut b = Client::connect_from(&server, "b", B);
+        let file = b.file(&site);
+        let path = real(&site.export.join("file"));
+        let what = if target == "--file" { &path } else { "a" };
+        let mut is_free = |svid: u32| b.test(&file, 1, (svid.into(), 1), true) == Ok(Stat::Granted);
+        assert!(!is_free(0) && !is_free(LOCKS - 1));
+        let (told, seen_halfway) = std::thread::scope(|scope| {
+            let clear = scope.spawn(|| cleat(&site, &["locks", "clear", target, what]));
+            // In this order: what is held now was held when the other was asked for.
+            let (mut first_is_free, mut halfway) = (false, false);
+            while !clear.is_finished() && !halfway {
+                first_is_free = first_is_free || is_free(0);
+                halfway = first_is_free && !is_free(LOCKS - 1);
+            }
+            (clear.join().expect("told"), halfway)
+        });
+        assert!(seen_halfway, "somebody saw the first lock free and the last one held");
+        let left = LOCKS - 100;
+        assert!(
+            told.ends_with(&format!("... and {left} more\nreleased {LOCKS} locks\n")),
+            "{told}"
+        );
+        assert_eq!(cleat(&site, &["locks"]), "no locks\n");
+    }
+}

@@ -41,9 +41,11 @@ impl Lab {
         Self { lockd, failed, thread: Some(thread), _directory: directory }
     }
 
+    /// A client by its name, at 10.0.0.2 unless that says where: `name@10.0.0.3`.
     fn owner(name: &str) -> (Origin, Owner) {
-        let (client, server) = ([10, 0, 0, 2].into(), [10, 0, 0, 1].into());
-        let origin = Origin::new(name.as_bytes(), client, server, Transport::Tcp);
+        let (name, client) = name.split_once('@').unwrap_or((name, "10.0.0.2"));
+        let client = client.parse().expect("an address");
+        let origin = Origin::new(name.as_bytes(), client, [10, 0, 0, 1].into(), Transport::Tcp);
         let owner = Owner {
             owner_id: origin.owner_id(1).into(),
             client_id: origin.client_id().into(),
@@ -56,7 +58,7 @@ impl Lab {
     async fn lock(&self, name: &str) -> Option<Outcome> {
         let (origin, owner) = Self::owner(name);
         let (token, id) = self.lockd.ticket();
-        let locking = self.lockd.contacts().begin(&origin).expect("room");
+        let locking = self.lockd.contacts().begin(&origin);
         let request = LockRequest {
             token,
             id,
@@ -67,7 +69,7 @@ impl Lab {
             wait: None,
             reclaim: false,
             incarnation: 1,
-            contact: locking.bytes.clone(),
+            contact: locking.put(|contact, _| contact),
         };
         self.lockd.ask(Input::Lock(request)).await
     }
@@ -89,31 +91,69 @@ async fn a_lock_service_that_ends_by_a_panic_ends_the_server() {
     assert_eq!(lab.lock("a").await, None);
 }
 
-#[tokio::test]
-async fn clients_that_hold_nothing_are_forgotten_after_a_while() {
-    let lab = Lab::new();
-    for name in ["holder", "idle"] {
-        assert_eq!(lab.lock(name).await, Some(Outcome::Granted));
-    }
-    assert_eq!(lab.unlock("idle").await, Some(Outcome::Done));
-    let (every, stop) = (Duration::from_millis(5), CancellationToken::new());
-    let forget = |idle| forget_idle(lab.lockd.clone(), every, idle, stop.clone());
-    let _ = tokio::time::timeout(20 * every, forget(Duration::from_secs(60))).await;
-    assert_eq!(lab.lockd.contacts().all().len(), 2);
+/// The names on record, sorted, once there are so many.
+async fn names_once(lab: &Lab, count: usize) -> Vec<Vec<u8>> {
     let names = || -> Vec<Vec<u8>> {
         lab.lockd.contacts().all().into_iter().map(|contact| contact.caller_name).collect()
     };
-    let forgotten = async {
-        while names().len() > 1 {
-            tokio::time::sleep(every).await;
+    let wait = async {
+        while names().len() != count {
+            tokio::time::sleep(EVERY).await;
         }
     };
-    tokio::select! {
-        () = forget(every) => {}
-        () = forgotten => {}
-        () = tokio::time::sleep(Duration::from_secs(20)) => {}
+    let _ = tokio::time::timeout(Duration::from_secs(20), wait).await;
+    let mut names = names();
+    names.sort();
+    names
+}
+
+const EVERY: Duration = Duration::from_millis(5);
+
+#[tokio::test]
+async fn clients_that_hold_nothing_are_forgotten_after_a_while() {
+    let lab = Lab::new();
+    for name in ["holder@10.0.0.3", "idle"] {
+        assert_eq!(lab.lock(name).await, Some(Outcome::Granted));
     }
-    assert_eq!(names(), [b"holder"]);
+    assert_eq!(lab.unlock("idle").await, Some(Outcome::Done));
+    let stop = CancellationToken::new();
+    let forget = |idle| forget_idle(lab.lockd.clone(), EVERY, idle, stop.clone());
+    let _ = tokio::time::timeout(20 * EVERY, forget(Duration::from_secs(60))).await;
+    assert_eq!(lab.lockd.contacts().all().len(), 2);
+    let names = tokio::select! {
+        () = forget(EVERY) => unreachable!("it goes on"),
+        names = names_once(&lab, 1) => names,
+    };
+    assert_eq!(names, [b"holder"]);
     assert_eq!(lab.lock("idle").await, Some(Outcome::Granted));
     assert_eq!(lab.lockd.contacts().all().len(), 2);
+}
+
+#[tokio::test]
+async fn an_idle_host_behind_a_gateway_is_known_as_long_as_another_there_holds_something() {
+    let lab = Lab::new();
+    for name in ["holder", "idle", "elsewhere@10.0.0.3"] {
+        assert_eq!(lab.lock(name).await, Some(Outcome::Granted));
+    }
+    for name in ["idle", "elsewhere@10.0.0.3"] {
+        assert_eq!(lab.unlock(name).await, Some(Outcome::Done));
+    }
+    let stop = CancellationToken::new();
+    let forget = || forget_idle(lab.lockd.clone(), EVERY, EVERY, stop.clone());
+    let names = tokio::select! {
+        () = forget() => unreachable!("it goes on"),
+        names = names_once(&lab, 2) => names,
+    };
+    assert_eq!(names, [&b"holder"[..], b"idle"]);
+    // It restarts, and the other one lives.
+    let restarted =
+        |name: &str| lab.lockd.contacts().restarted([10, 0, 0, 2].into(), Some(name.as_bytes()));
+    assert_eq!(restarted("idle"), Ok(vec!["nlm:idle@10.0.0.2".to_owned()]));
+    // Once all there hold nothing they go together.
+    assert_eq!(lab.unlock("holder").await, Some(Outcome::Done));
+    let names = tokio::select! {
+        () = forget() => unreachable!("it goes on"),
+        names = names_once(&lab, 0) => names,
+    };
+    assert_eq!(names, Vec::<Vec<u8>>::new());
 }

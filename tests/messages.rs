@@ -12,7 +12,7 @@ use cleat_nlm::{Operation, Procedure, Version};
 use cleat_rpc::message::ReplyError;
 use harness::held::{A, B, SERVER, SOON, TEN, at};
 use harness::host::{Host, Resulted, own_network};
-use harness::{Client, EXCLUSIVE, How, Server, Site, WAIT, alock};
+use harness::{Client, EXCLUSIVE, How, Server, Site, WAIT, alock, until};
 
 const QUIET: Duration = Duration::from_millis(300);
 
@@ -240,4 +240,28 @@ fn results_that_nobody_asked_for_change_nothing() {
     a.version = Version::V4;
     let mut b = Client::connect_to(at(&server, SERVER[0]), "b", B);
     assert_eq!(b.lock(&file, 7, TEN, EXCLUSIVE), Stat::Denied);
+}
+
+#[test]
+fn a_stop_waits_for_the_results_of_messages_that_were_taken() {
+    if !own_network() {
+        return;
+    }
+    let site = Site::new();
+    let export = format!("{}:rw,no_root_squash", site.export.display());
+    let mut server = Server::start_at(site.path(), "*:2049", &["--export", &export]);
+    let host = Host::new(A);
+    let mut a = Client::over_udp(at(&server, SERVER[0]), "a", A);
+    let file = Client::connect_to(at(&server, SERVER[0]), "a", A).file(&site);
+    // Its port mapper says nothing yet, so its result cannot go out.
+    host.silence(true);
+    send(&mut a, Operation::Lock, &file, 7, EXCLUSIVE);
+    let pid = rustix::process::Pid::from_raw(server.id().try_into().expect("a process id"));
+    let pid = pid.expect("a process id");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
+    until(SOON, true, || server.log().contains("SIGTERM: stopping"));
+    host.silence(false);
+    let Resulted { operation, stat, .. } = host.resulted(SOON);
+    assert_eq!((operation, stat), (Operation::Lock, Stat::Granted));
+    assert_eq!(server.ended().code(), Some(0));
 }

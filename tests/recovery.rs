@@ -5,6 +5,7 @@
 mod harness;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cleat_nlm::wire::Stat;
@@ -108,6 +109,41 @@ fn a_client_that_was_told_and_did_not_reclaim_loses_its_locks_and_others_do_not(
     // It is not there for reclaiming any more.
     assert_eq!(a.lock(&file, 1, (2, 1), RECLAIM), Stat::Denied);
     assert_eq!(client("c", C).lock(&file, 3, (4, 1), RECLAIM), Stat::Granted);
+}
+
+#[test]
+fn a_client_is_reached_by_its_first_answer_though_another_address_of_ours_is_gone() {
+    if !own_network() {
+        return;
+    }
+    let site = Site::new();
+    let server = serve(&site, &[]);
+    let second = IpAddr::from([10, 9, 9, 1]);
+    address("add", second);
+    let mut a = client("a", A);
+    let file = a.file(&site);
+    assert_eq!(a.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+    let mut other_way = Client::connect_to(SocketAddr::new(second, 2049), "a", A);
+    assert_eq!(other_way.lock(&file, 1, (4, 1), EXCLUSIVE), Stat::Granted);
+    server.kill();
+    // No call can leave from there any more, and is tried for 15 minutes all the same.
+    address("del", second);
+    let host_a = Host::new(A);
+    let server = serve(&site, &["--recovery", "instant", "--grace-s", "3"]);
+    let notified = host_a.notified(1, SOON);
+    assert!(notified.iter().all(|notice| notice.from == SERVER), "{notified:?}");
+    let mut b = client("b", B);
+    until(SOON, Stat::Granted, || b.lock(&file, 2, (0, 1), EXCLUSIVE));
+    let log = server.log();
+    assert!(log.contains("the client knows that this server restarted"), "{log}");
+    let line = log.lines().find(|line| line.contains("locks are taken")).expect("a line");
+    assert!(line.contains("it acknowledged the restart and did not reclaim"), "{line}");
+}
+
+/// Gives this network's loopback an address of ours, or takes it.
+fn address(order: &str, ip: IpAddr) {
+    let words = ["address", order, &format!("{ip}/32"), "dev", "lo"];
+    assert!(Command::new("ip").args(words).status().expect("ip").success());
 }
 
 #[test]

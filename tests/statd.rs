@@ -82,7 +82,7 @@ impl Lab {
         let transport = cleat_nlm::Transport::Tcp;
         let origin = Origin::new(name.as_bytes(), peer.ip(), [10, 0, 0, 1].into(), transport);
         let (token, id) = self.lockd.ticket();
-        let locking = self.lockd.contacts().begin(&origin).expect("room");
+        let locking = self.lockd.contacts().begin(&origin);
         let request = LockRequest {
             token,
             id,
@@ -98,7 +98,7 @@ impl Lab {
             wait: None,
             reclaim: false,
             incarnation: 1,
-            contact: locking.bytes.clone(),
+            contact: locking.put(|contact, _| contact),
         };
         assert_eq!(self.lockd.ask(Input::Lock(request)).await, Some(Outcome::Granted));
     }

@@ -18,6 +18,10 @@ pub struct Config {
     /// clients of protocols that say [`Input::Disconnected`](crate::Input::Disconnected). Default
     /// 30,000.
     pub disconnect_ttl_ms: u64,
+    /// Clients whose names are alike after the last such character come from one source, a host
+    /// say, which may call itself what it likes; `None` = sources are not told apart. Default
+    /// `None`.
+    pub source_mark: Option<char>,
     /// Makes the places of names in the core's hash tables unpredictable for clients. Give it a
     /// random number per start: no order and no outcome depends on it. Default 0.
     pub hash_seed: u64,
@@ -31,6 +35,7 @@ impl Default for Config {
             recovery: Recovery::Strict,
             unreachable_hold_ms: 0,
             disconnect_ttl_ms: 30_000,
+            source_mark: None,
             hash_seed: 0,
         }
     }
@@ -70,8 +75,11 @@ pub struct Limits {
     pub shares_per_client: u64,
     /// Share reservations in the table. Default 10,000,000.
     pub shares_total: u64,
-    /// Clients known at the same time. Default 100,000.
+    /// Clients known at the same time. One more takes the place of those that hold and await
+    /// nothing, and is refused where all do. Default 100,000.
     pub clients: u64,
+    /// The same of clients of one source: see [`Config::source_mark`]. Default 1,024.
+    pub clients_per_source: u64,
     /// Obstacles looked at in one search for a deadlock. A request for which that is not enough
     /// waits, as one that did not ask for the search. Default 200,000: some milliseconds.
     pub deadlock_edges: u64,
@@ -89,6 +97,7 @@ impl Default for Limits {
             shares_per_client: 1_000_000,
             shares_total: 10_000_000,
             clients: 100_000,
+            clients_per_source: 1024,
             deadlock_edges: 200_000,
         }
     }
@@ -96,7 +105,7 @@ impl Default for Limits {
 
 impl Limits {
     /// A profile for small machines: 1,000 locks a file, 10,000 a client, 100,000 in all, as many
-    /// shares, 1,000 waiters a file and a client, 1,000 clients.
+    /// shares, 1,000 waiters a file and a client, 1,000 clients, 100 of a source.
     #[must_use]
     pub fn conservative() -> Self {
         Limits {
@@ -109,6 +118,7 @@ impl Limits {
             shares_per_client: 10_000,
             shares_total: 100_000,
             clients: 1_000,
+            clients_per_source: 100,
             deadlock_edges: 20_000,
         }
     }

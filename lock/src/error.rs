@@ -24,6 +24,8 @@ pub enum Limit {
     SharesTotal,
     /// Clients known at the same time.
     Clients,
+    /// Clients of one source known at the same time.
+    ClientsPerSource,
 }
 
 impl Limit {
@@ -40,6 +42,7 @@ impl Limit {
             Limit::SharesPerClient => "shares_per_client",
             Limit::SharesTotal => "shares_total",
             Limit::Clients => "clients",
+            Limit::ClientsPerSource => "clients_per_source",
         }
     }
 }

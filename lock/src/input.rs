@@ -173,8 +173,9 @@ pub enum Input {
         /// Names the reply.
         token: Token,
     },
-    /// Release by an administrator's order, in grace and out of it. What is cleared in a grace
-    /// window may be reclaimed by its client, where nothing is in the way by then.
+    /// Release by an administrator's order, in grace and out of it: [`Clear::STEP_MAX`] claims at
+    /// the most, and the outcome says whether to give this again. What is cleared in a grace window
+    /// may be reclaimed by its client, where nothing is in the way by then.
     ///
     /// Outcomes: `Cleared`, `NotFound` where there is nothing of it.
     Clear {

@@ -202,6 +202,42 @@ fn a_clear_counts_all_and_names_the_first() {
 }
 
 #[test]
+fn one_step_of_a_large_clear_releases_so_much_and_no_more() {
+    let step_max = u64::try_from(Clear::STEP_MAX).unwrap();
+    let targets = [
+        Clear::Client("a".into()),
+        Clear::File(file("f")),
+        Clear::ClientOnFile("a".into(), file("f")),
+    ];
+    for what in targets {
+        let mut desk = Desk::new();
+        desk.check_every_step = false;
+        for n in 0..step_max + 10 {
+            desk.lock("a/1", bytes(n * 2, n * 2), X);
+        }
+        for n in 0..20 {
+            desk.lock_wait(&format!("a/{}", n + 2), bytes(0, 9), X);
+        }
+        desk.share("a/1", Access::Read, Access::None);
+        let Outcome::Cleared(mut all) = clear(&mut desk, what.clone()) else { panic!() };
+        // All that waited goes before any lock.
+        assert_eq!((all.locks, all.shares, all.waiters), (step_max - 20, 0, 20));
+        assert!(all.more);
+        assert_eq!(desk.core.counters().locks, 30);
+        // Somebody else is served in between, by what is free now.
+        assert_eq!(desk.lock("b/1", bytes(0, 0), X), Outcome::Granted);
+        desk.unlock("b/1", bytes(0, 0));
+        let Outcome::Cleared(further) = clear(&mut desk, what.clone()) else { panic!() };
+        assert!(!further.more);
+        all.add(further);
+        assert_eq!((all.claims(), all.shares), (step_max + 31, 1));
+        assert_eq!(all.named.len(), Cleared::NAMED_MAX);
+        assert_eq!(clear(&mut desk, what), Outcome::NotFound);
+        desk.check_image();
+    }
+}
+
+#[test]
 fn a_lock_is_cleared_by_its_name_wherever_its_ends_are_now() {
     let mut desk = Desk::new();
     desk.lock("a", bytes(0, 99), X);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cleat_lock::{
     Access, Config, Effect, Input, Limit, Limits, Outcome, Range, Wait, WaitEnd, WaitTimes,
 };
-use common::{Ask, Desk, S, X, ask, bytes, grant_to};
+use common::{Ask, Desk, S, X, ask, bytes, grant_to, reclaiming};
 
 const TTL_MS: u64 = 30_000;
 
@@ -340,4 +340,88 @@ fn the_conservative_profile_is_what_its_text_says() {
     assert_eq!(desk.core.counters().locks, 999);
     assert_eq!(desk.unlock_full("a/1", "f", bytes(2, 2)).0, Outcome::Done);
     desk.check_image();
+}
+
+fn crowded(clients: u64, clients_per_source: u64) -> Desk {
+    let limits = Limits { clients, clients_per_source, ..Limits::default() };
+    let mut desk = Desk::with(Config { limits, source_mark: Some('@'), ..Config::default() });
+    desk.check_every_step = false;
+    desk
+}
+
+/// A client that is on record and holds nothing.
+fn come_and_go(desk: &mut Desk, client: &str) {
+    let who = format!("{client}/1");
+    assert_eq!(lock_at(desk, client), Outcome::Granted, "{client}");
+    desk.unlock(&who, bytes(0, u64::MAX));
+}
+
+/// Each client locks a byte of its own.
+fn lock_at(desk: &mut Desk, client: &str) -> Outcome {
+    let at = client.bytes().fold(0, |sum, byte| (sum * 131 + u64::from(byte)) % (1 << 40));
+    desk.now_ms += 1;
+    let ask = Ask { contact: b"addr"[..].into(), ..ask() };
+    desk.lock_full(&format!("{client}/1"), "f", bytes(at, at), X, ask).0
+}
+
+#[test]
+fn who_invents_names_and_holds_nothing_locks_nobody_out() {
+    for (clients, per_source) in [(20, 1000), (1000, 20)] {
+        let mut desk = crowded(clients, per_source);
+        assert_eq!(lock_at(&mut desk, "holder@h"), Outcome::Granted);
+        for n in 0..60 {
+            come_and_go(&mut desk, &format!("name{n}@h"));
+        }
+        assert!(desk.core.counters().clients <= 20);
+        // Those that were not seen for longest went first, and whoever holds something stays.
+        assert!(desk.core.client("name0@h").is_none());
+        assert!(desk.core.client("name59@h").is_some());
+        assert!(desk.core.client("holder@h").is_some());
+        assert_eq!(lock_at(&mut desk, "new@elsewhere"), Outcome::Granted);
+        desk.check_image();
+    }
+}
+
+#[test]
+fn one_source_has_so_many_clients_that_hold_something_and_others_are_served() {
+    let mut desk = crowded(1000, 20);
+    for n in 0..20 {
+        assert_eq!(lock_at(&mut desk, &format!("name{n}@h")), Outcome::Granted);
+    }
+    let refused = Outcome::Limit { which: Limit::ClientsPerSource, current: 20, maximum: 20 };
+    assert_eq!(lock_at(&mut desk, "one-more@h"), refused);
+    // Nor by unmonitored locks, which leave nothing on record.
+    assert_eq!(desk.lock("one-more@h/1", bytes(7, 7), X), refused);
+    assert_eq!(lock_at(&mut desk, "name3@elsewhere"), Outcome::Granted);
+    desk.unlock("name3@h/1", bytes(0, u64::MAX));
+    assert_eq!(lock_at(&mut desk, "one-more@h"), Outcome::Granted);
+}
+
+#[test]
+fn where_all_hold_something_one_more_is_refused_until_one_holds_nothing() {
+    let mut desk = crowded(5, 1000);
+    for n in 0..5 {
+        assert_eq!(lock_at(&mut desk, &format!("name{n}@h")), Outcome::Granted);
+    }
+    let refused = Outcome::Limit { which: Limit::Clients, current: 5, maximum: 5 };
+    assert_eq!(lock_at(&mut desk, "one-more@elsewhere"), refused);
+    desk.unlock("name3@h/1", bytes(0, u64::MAX));
+    // It was looked for a moment ago.
+    assert_eq!(lock_at(&mut desk, "one-more@elsewhere"), refused);
+    desk.now_ms += 1000;
+    assert_eq!(lock_at(&mut desk, "one-more@elsewhere"), Outcome::Granted);
+    assert!(desk.core.client("name3@h").is_none());
+}
+
+#[test]
+fn nobody_is_forgotten_for_another_while_a_grace_window_is_open() {
+    let mut desk = crowded(2, 1000);
+    assert_eq!(lock_at(&mut desk, "holder@h"), Outcome::Granted);
+    come_and_go(&mut desk, "idle@h");
+    desk.restart(90_000, false);
+    let contact = b"addr"[..].into();
+    let ask = Ask { contact, ..reclaiming() };
+    let outcome = desk.lock_full("new@h/1", "g", bytes(0, 0), X, ask).0;
+    assert!(matches!(outcome, Outcome::Limit { which: Limit::Clients, .. }), "{outcome:?}");
+    assert!(desk.core.client("idle@h").is_some());
 }

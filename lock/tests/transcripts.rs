@@ -450,8 +450,8 @@ fn answer(outcome: &Outcome) -> String {
         }
         Outcome::Granted => "granted".to_owned(),
         Outcome::Blocked => "blocked".to_owned(),
-        Outcome::Cleared(Cleared { locks, shares, waiters, named }) => {
-            assert_eq!(named.len() as u64, locks + shares + waiters);
+        Outcome::Cleared(Cleared { locks, shares, waiters, named, more }) => {
+            assert_eq!((named.len() as u64, *more), (locks + shares + waiters, false));
             format!("released {locks} locks, {shares} shares, {waiters} waiters")
         }
         Outcome::Done => "done".to_owned(),

@@ -40,7 +40,7 @@ const fn refusal_stat(refusal: Refusal) -> Stat {
         Refusal::StaleHandle => Stat::StaleHandle,
         Refusal::ReadOnly => Stat::ReadOnly,
         Refusal::TooBig => Stat::TooBig,
-        Refusal::NotRecorded | Refusal::TooManyClients => Stat::DeniedNolocks,
+        Refusal::NotRecorded => Stat::DeniedNolocks,
         // Not NLM4_DENIED: a caller of fcntl(2) would see EAGAIN and try for ever. NLM4_FAILED
         // becomes ENOLCK.
         Refusal::Access | Refusal::NotLockable | Refusal::Failed => Stat::Failed,

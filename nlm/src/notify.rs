@@ -72,11 +72,13 @@ pub enum Action {
         /// How long all of it may take.
         timeout_ms: u64,
     },
-    /// All calls to a client have ended.
+    /// A client was told, or could not be; said once of each. What calls to it are left go on until
+    /// they end: one that mounted several addresses of ours wants to hear from each.
     Settled {
         /// The client, as the lock core knows it.
         client_id: String,
-        /// Whether its status monitor answered any of them: it is alive and was told.
+        /// Whether its status monitor answered: this is its first answer, and it is alive. Else
+        /// the last of its calls was given up.
         answered: bool,
     },
 }
@@ -92,7 +94,8 @@ pub struct NotifyPlan {
     due: BTreeSet<(u64, usize)>,
     in_flight: usize,
     in_flight_max: usize,
-    clients: BTreeMap<String, Progress>,
+    /// How many calls are left of each client that is not settled.
+    unsettled: BTreeMap<String, usize>,
 }
 
 #[derive(Debug)]
@@ -111,12 +114,6 @@ enum State {
     Due,
     InFlight { started_ms: u64 },
     Ended,
-}
-
-#[derive(Debug, Default)]
-struct Progress {
-    open: usize,
-    answered: bool,
 }
 
 const fn retry_ms(attempt: u32) -> u64 {
@@ -151,7 +148,7 @@ impl NotifyPlan {
             due: BTreeSet::new(),
             in_flight: 0,
             in_flight_max: in_flight_max.clamp(1, IN_FLIGHT_MAX),
-            clients: BTreeMap::new(),
+            unsettled: BTreeMap::new(),
         };
         let mut seen = BTreeSet::new();
         for contact in contacts {
@@ -173,7 +170,7 @@ impl NotifyPlan {
                 names.push(name.clone());
             }
         }
-        self.clients.entry(client_id.clone()).or_default().open += 1;
+        *self.unsettled.entry(client_id.clone()).or_default() += 1;
         self.untried.push_back(self.notices.len());
         self.notices.push(Notice {
             client_id,
@@ -224,7 +221,7 @@ impl NotifyPlan {
         (self.in_flight < self.in_flight_max).then_some(*due_ms)
     }
 
-    /// Whether every client was told or given up.
+    /// Whether every call was answered or given up.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.untried.is_empty() && self.due.is_empty() && self.in_flight == 0
@@ -233,7 +230,7 @@ impl NotifyPlan {
     /// The clients not yet settled.
     #[must_use]
     pub fn clients_left(&self) -> usize {
-        self.clients.len()
+        self.unsettled.len()
     }
 
     /// The start of the attempt that ended; `None` where none was under way.
@@ -258,12 +255,10 @@ impl NotifyPlan {
     fn end(&mut self, id: NoticeId, answered: bool, actions: &mut Vec<Action>) {
         let Some(notice) = self.notices.get_mut(id.0) else { return };
         notice.state = State::Ended;
-        let Some(progress) = self.clients.get_mut(&notice.client_id) else { return };
-        progress.open = progress.open.saturating_sub(1);
-        progress.answered |= answered;
-        if progress.open == 0 {
-            let answered = progress.answered;
-            self.clients.remove(&notice.client_id);
+        let Some(left) = self.unsettled.get_mut(&notice.client_id) else { return };
+        *left = left.saturating_sub(1);
+        if answered || *left == 0 {
+            self.unsettled.remove(&notice.client_id);
             actions.push(Action::Settled { client_id: notice.client_id.clone(), answered });
         }
     }

@@ -99,6 +99,9 @@ impl Origin {
     }
 }
 
+/// What parts a client's name from its address in [`client_id`].
+pub const ADDRESS_MARK: char = '@';
+
 /// The name of the client that calls itself `caller_name` and calls from `client`.
 #[must_use]
 pub fn client_id(caller_name: &[u8], client: IpAddr) -> String {
@@ -106,7 +109,7 @@ pub fn client_id(caller_name: &[u8], client: IpAddr) -> String {
     text.push_str(PREFIX);
     push_escaped(&mut text, caller_name);
     // Writing to a String cannot fail.
-    let _ = write!(text, "@{}", client.to_canonical());
+    let _ = write!(text, "{ADDRESS_MARK}{}", client.to_canonical());
     text
 }
 

@@ -64,8 +64,6 @@ pub enum Refusal {
     TooBig,
     /// The request cannot be recorded: the store failed, or the server is about to stop.
     NotRecorded,
-    /// Its client is one too many.
-    TooManyClients,
     /// The file system failed.
     Failed,
 }

@@ -93,16 +93,41 @@ fn a_silent_client_is_tried_for_15_minutes_over_both_transports() {
     assert!(plan.is_finished());
 }
 
-#[test]
-fn a_client_is_settled_when_the_last_of_its_calls_has_ended() {
+/// A plan for one client that mounted two addresses of ours, and its calls, both under way.
+fn two_calls() -> (NotifyPlan, [NoticeId; 2]) {
     let mut contact = Contact::new(&origin("guest1", 2, 1));
     contact.merge(&origin("guest1", 2, 2));
     let mut plan = NotifyPlan::new(0, 1, [&contact], &[], IN_FLIGHT_MAX);
-    let ids: Vec<_> = calls(&step(&mut plan, 0, Event::Tick)).into_iter().map(|c| c.0).collect();
-    assert_eq!(step(&mut plan, 1, Event::Answered(ids[0])), []);
+    let calls = calls(&step(&mut plan, 0, Event::Tick));
+    let ids = [calls[0].0, calls[1].0];
+    (plan, ids)
+}
+
+fn settled(answered: bool) -> Action {
+    Action::Settled { client_id: "nlm:guest1@10.0.0.2".into(), answered }
+}
+
+#[test]
+fn a_client_is_reached_at_its_first_answer_and_the_other_calls_go_on_until_they_end() {
+    let (mut plan, [first, second]) = two_calls();
+    assert_eq!(step(&mut plan, 1, Event::Answered(first)), [settled(true)]);
+    assert_eq!(plan.clients_left(), 0);
+    assert!(!plan.is_finished());
+    assert_eq!(step(&mut plan, 2, Event::Failed(second)), []);
+    let due_ms = plan.next_deadline().expect("tried again");
+    let again = calls(&step(&mut plan, due_ms, Event::Tick));
+    assert_eq!((again.len(), again[0].0), (1, second));
+    assert_eq!(step(&mut plan, due_ms + 1, Event::Answered(second)), [], "it was said before");
+    assert!(plan.is_finished());
+}
+
+#[test]
+fn a_client_is_out_of_reach_when_the_last_of_its_calls_was_given_up() {
+    let (mut plan, [first, second]) = two_calls();
+    assert_eq!(step(&mut plan, GIVE_UP_MS, Event::Failed(first)), []);
     assert_eq!(plan.clients_left(), 1);
-    let settled = Action::Settled { client_id: "nlm:guest1@10.0.0.2".into(), answered: true };
-    assert_eq!(step(&mut plan, GIVE_UP_MS, Event::Failed(ids[1])), [settled]);
+    assert_eq!(step(&mut plan, GIVE_UP_MS, Event::Failed(second)), [settled(false)]);
+    assert!(plan.is_finished());
 }
 
 #[test]

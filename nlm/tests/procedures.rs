@@ -176,7 +176,6 @@ fn a_call_that_does_not_reach_the_core_has_a_status_too() {
         (Refusal::ReadOnly, Stat::ReadOnly),
         (Refusal::TooBig, Stat::TooBig),
         (Refusal::NotRecorded, Stat::DeniedNolocks),
-        (Refusal::TooManyClients, Stat::DeniedNolocks),
         (Refusal::Access, Stat::Failed),
         (Refusal::NotLockable, Stat::Failed),
         (Refusal::Failed, Stat::Failed),

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cleat_lock::{
-    Claim, ClaimState, Claimed, Clear, Cleared, ClientView, Core, Cursor, FileId, Filter, Input,
-    Outcome, PageLimits, WaitTimes,
+    Claim, ClaimState, Claimed, Clear, Cleared, ClientView, Core, Counters, Cursor, FileId, Filter,
+    Input, Outcome, PageLimits, WaitTimes,
 };
 use tokio::net::unix::UCred;
 use tracing::info;
@@ -249,7 +249,7 @@ impl Admin {
         }
     }
 
-    /// Releases; `None` where there is nothing of it.
+    /// Releases, step by step; `None` where there is nothing of it.
     async fn clear(&self, what: Clear, peer: &UCred) -> Answered<Option<Cleared>> {
         let order = match &what {
             Clear::Client(client) => format!("all of client {}", shown(client)),
@@ -262,21 +262,32 @@ impl Admin {
             }
             Clear::Waiter(waiter) => format!("waiting request {}", waiter.0),
         };
-        let (token, id) = self.lockd.ticket();
-        match self.lockd.ask(Input::Clear { token, id, what }).await {
-            Some(Outcome::Cleared(cleared)) => {
-                let &Cleared { locks, shares, waiters, .. } = &cleared;
-                let (uid, pid) = (peer.uid(), peer.pid());
-                info!(uid, pid, locks, shares, waiters, "an administrator cleared {order}");
-                Ok(Some(cleared))
+        let Some(cleared) = self.clear_stepwise(&what).await? else { return Ok(None) };
+        let &Cleared { locks, shares, waiters, .. } = &cleared;
+        let (uid, pid) = (peer.uid(), peer.pid());
+        info!(uid, pid, locks, shares, waiters, "an administrator cleared {order}");
+        Ok(Some(cleared))
+    }
+
+    /// One step of the core is a few thousand claims, and all who ask meanwhile have their turn
+    /// between two. Those may claim as fast as this releases: no more is released than there was.
+    async fn clear_stepwise(&self, what: &Clear) -> Answered<Option<Cleared>> {
+        let Counters { locks, shares, waiting, .. } = self.lockd.metrics().counters;
+        let mut all = Cleared { more: true, ..Cleared::default() };
+        while all.more {
+            let (token, id) = self.lockd.ticket();
+            let input = Input::Clear { token, id, what: what.clone() };
+            match self.lockd.ask(input).await.ok_or_else(Failure::stopping)? {
+                Outcome::Cleared(further) => all.add(further),
+                _ => break,
             }
-            Some(_) => Ok(None),
-            None => Err(Failure::stopping()),
+            all.more &= all.claims() < locks + shares + waiting;
         }
+        Ok((all.claims() > 0).then_some(all))
     }
 
     async fn tell_cleared(&self, cleared: Cleared, out: &mut Out) -> Answered<()> {
-        let Cleared { locks, shares, waiters, named } = cleared;
+        let Cleared { locks, shares, waiters, named, .. } = cleared;
         let paths = Paths::new(Arc::clone(&self.exports));
         let (claims, _) = self.lines(named, paths).await?;
         out.send(&[Answer::Released(Released { locks, shares, waiters, claims })]).await
@@ -305,6 +316,9 @@ impl Admin {
         let [mut now, mut since_start] = counts(&metrics.counters);
         now.insert("nsm_monitored".to_owned(), self.statd.monitored() as u64);
         let heard = self.statd.counters().named();
+        let refused = self.lockd.refusals().counts();
+        since_start
+            .extend(refused.into_iter().map(|(limit, n)| (format!("refused_limit_{limit}"), n)));
         since_start.extend(heard.into_iter().map(|(name, count)| (format!("nsm_{name}"), count)));
         StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -8,7 +8,7 @@ use super::mistake::{Mistakes, Said};
 pub const LIMIT_MAX: u64 = 1_000_000_000;
 
 /// The limits that can be set.
-pub(super) const KEYS: [&str; 9] = [
+pub(super) const KEYS: [&str; 10] = [
     "locks_per_file",
     "locks_per_client",
     "locks_total",
@@ -18,6 +18,7 @@ pub(super) const KEYS: [&str; 9] = [
     "shares_per_client",
     "shares_total",
     "clients",
+    "clients_per_source",
 ];
 
 fn limit<'a>(limits: &'a mut Limits, key: &str) -> Option<&'a mut u64> {
@@ -31,6 +32,7 @@ fn limit<'a>(limits: &'a mut Limits, key: &str) -> Option<&'a mut u64> {
         "shares_per_client" => &mut limits.shares_per_client,
         "shares_total" => &mut limits.shares_total,
         "clients" => &mut limits.clients,
+        "clients_per_source" => &mut limits.clients_per_source,
         _ => return None,
     })
 }
@@ -62,6 +64,6 @@ mod tests {
             *limit(&mut limits, key).expect("a limit") = number;
         }
         let read: Vec<u64> = KEYS.map(|key| *limit(&mut limits, key).expect("a limit")).to_vec();
-        assert_eq!(read, (7..16).collect::<Vec<u64>>());
+        assert_eq!(read, (7..17).collect::<Vec<u64>>());
     }
 }

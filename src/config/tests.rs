@@ -234,7 +234,7 @@ fn each_mistake_about_recovery_and_limits_has_them_too() {
             "limits = { lock_per_file = 5 }",
             "c.toml:1: limits.lock_per_file: no such key; the keys are locks_per_file, \
              locks_per_client, locks_total, waiters_per_file, waiters_per_client, shares_per_file, \
-             shares_per_client, shares_total, clients",
+             shares_per_client, shares_total, clients, clients_per_source",
         ),
         (
             "[limits]\nclients = 0",

@@ -1,18 +1,15 @@
 //! The clients that were seen and how to reach them, by address: what the core keeps unread.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cleat_lock::{ClientRecord, Record, RecordKey, RecordOp};
 use cleat_nlm::nsm::{self, Ignored};
+use cleat_nlm::owner::ADDRESS_MARK;
 use cleat_nlm::{Contact, Origin};
 use tokio::sync::Notify;
 use tracing::warn;
-
-/// The most names that one address may call itself, a gateway's say; a LOCK under one more is
-/// refused, so that no host fills the core's table of clients for all others.
-pub const CALLER_NAMES_MAX: usize = 1024;
 
 /// All clients on record, and those whose first LOCK is still on its way there: two first LOCKs of
 /// one client, through two addresses of ours, must not overwrite each other.
@@ -37,10 +34,25 @@ struct Known {
 pub struct Locking<'a> {
     contacts: &'a Contacts,
     origin: &'a Origin,
-    /// The contact to record with the LOCK: all that is known of its client.
-    pub bytes: Arc<[u8]>,
-    /// The NSM state that its client is known to have, 0 where none is.
-    pub incarnation: u32,
+}
+
+impl Locking<'_> {
+    /// Hands the LOCK to the core by `put`, which is given the contact to record with it, all that
+    /// is known of its client, and the NSM state that its client is known to have, 0 where none is.
+    ///
+    /// One LOCK is handed over after the other, or a contact might be recorded after one that knows
+    /// more: so `put` must not wait for anything.
+    pub fn put<T>(&self, put: impl FnOnce(Arc<[u8]>, u32) -> T) -> T {
+        self.contacts.with(|all| {
+            let known = all.get(&self.origin.client()).into_iter().flatten();
+            let named = |known: &&Known| known.contact.caller_name == self.origin.caller_name();
+            match known.into_iter().find(named) {
+                Some(known) => put(known.contact.to_bytes().into(), known.incarnation),
+                // It is kept in mind for as long as this lives.
+                None => put(Contact::new(self.origin).to_bytes().into(), 0),
+            }
+        })
+    }
 }
 
 impl Drop for Locking<'_> {
@@ -67,16 +79,7 @@ impl Contacts {
         match op {
             RecordOp::Put(Record::Client(client)) => self.put(client),
             RecordOp::Delete(RecordKey::Client { client_id }) => {
-                self.with(|all| {
-                    for there in all.values_mut() {
-                        let gone = |known: &Known| known.contact.client_id() == **client_id;
-                        there.iter_mut().filter(|known| gone(known)).for_each(|known| {
-                            known.on_record = false;
-                        });
-                        there.retain(Known::is_needed);
-                    }
-                    all.retain(|_, there| !there.is_empty());
-                });
+                self.with(|all| forget(all, client_id));
                 self.changed.notify_one();
             }
             RecordOp::Put(_) | RecordOp::Delete(_) => {}
@@ -113,27 +116,21 @@ impl Contacts {
         }
     }
 
-    /// Begins a LOCK or SHARE from `origin`, or refuses it where so many names are known at its address
-    /// that this is no host's doing.
+    /// Begins a LOCK or SHARE from `origin`.
     #[must_use]
-    pub fn begin<'a>(&'a self, origin: &'a Origin) -> Option<Locking<'a>> {
-        let (bytes, incarnation) = self.with(|all| {
+    pub fn begin<'a>(&'a self, origin: &'a Origin) -> Locking<'a> {
+        self.with(|all| {
             let there = all.entry(origin.client()).or_default();
             let named = |known: &&mut Known| known.contact.caller_name == origin.caller_name();
             if let Some(known) = there.iter_mut().find(named) {
                 known.locking += 1;
                 known.contact.merge(origin);
-                return Some((known.contact.to_bytes(), known.incarnation));
-            }
-            if there.len() >= CALLER_NAMES_MAX {
-                return None;
+                return;
             }
             let contact = Contact::new(origin);
-            let bytes = contact.to_bytes();
             there.push(Known { contact, incarnation: 0, on_record: false, locking: 1 });
-            Some((bytes, 0))
-        })?;
-        Some(Locking { contacts: self, origin, bytes: bytes.into(), incarnation })
+        });
+        Locking { contacts: self, origin }
     }
 
     fn end(&self, origin: &Origin) {
@@ -162,6 +159,25 @@ impl Contacts {
             let restarted = nsm::restarted(source, mon_name, there)?;
             Ok(restarted.into_iter().map(Contact::client_id).collect())
         })
+    }
+
+    /// Of these clients, those that share their address with no other that is not among them.
+    ///
+    /// Hosts behind a gateway are told apart by name only while several are known there, so none
+    /// of them is to be forgotten before the others: it may restart and say so, and that would be
+    /// taken for a restart of the one that is left.
+    pub fn apart(&self, mut clients: BTreeSet<Arc<str>>) -> BTreeSet<Arc<str>> {
+        self.with(|all| {
+            for there in all.values().filter(|there| there.len() > 1) {
+                let ids: Vec<_> = there.iter().map(|known| known.contact.client_id()).collect();
+                if ids.iter().any(|client_id| !clients.contains(client_id.as_str())) {
+                    for client_id in &ids {
+                        clients.remove(client_id.as_str());
+                    }
+                }
+            }
+        });
+        clients
     }
 
     /// Every contact on record.
@@ -194,6 +210,20 @@ impl Contacts {
     }
 }
 
+/// Takes a client off the record. Its name tells its address.
+fn forget(all: &mut HashMap<IpAddr, Vec<Known>>, client_id: &str) {
+    let address = client_id.rsplit_once(ADDRESS_MARK).and_then(|(_, address)| address.parse().ok());
+    let Some(address) = address else { return };
+    let Some(there) = all.get_mut(&address) else { return };
+    if let Some(known) = there.iter_mut().find(|known| known.contact.client_id() == client_id) {
+        known.on_record = false;
+    }
+    there.retain(Known::is_needed);
+    if there.is_empty() {
+        all.remove(&address);
+    }
+}
+
 impl Known {
     fn is_needed(&self) -> bool {
         self.on_record || self.locking > 0
@@ -214,29 +244,43 @@ mod tests {
         )
     }
 
-    /// The commit of a LOCK.
-    fn commit(contacts: &Contacts, origin: &Origin, bytes: &Arc<[u8]>) {
-        contacts.apply(&RecordOp::Put(Record::Client(ClientRecord {
-            client_id: origin.client_id().into(),
-            incarnation: 1,
-            contact: Arc::clone(bytes),
-            since_ms: 0,
-        })));
+    /// The commit of a LOCK that recorded this.
+    fn commit(contacts: &Contacts, origin: &Origin, contact: Arc<[u8]>) {
+        let (client_id, incarnation) = (origin.client_id().into(), 1);
+        let record = ClientRecord { client_id, incarnation, contact, since_ms: 0 };
+        contacts.apply(&RecordOp::Put(Record::Client(record)));
+    }
+
+    fn put(locking: &Locking<'_>) -> Arc<[u8]> {
+        locking.put(|contact, _| contact)
     }
 
     #[test]
     fn first_locks_through_two_addresses_do_not_overwrite_each_other() {
+        for first_is_first in [true, false] {
+            let (contacts, one, two) = (Contacts::default(), origin("a", 1), origin("a", 2));
+            let (first, second) = (contacts.begin(&one), contacts.begin(&two));
+            // Whichever comes to the core last, what it records is all that is known.
+            let (early, late) = if first_is_first { (&first, &second) } else { (&second, &first) };
+            let (early, late) = (put(early), put(late));
+            let recorded = Contact::from_bytes(&late).expect("a contact");
+            assert_eq!(recorded.servers.len(), 2);
+            commit(&contacts, &one, early);
+            commit(&contacts, &one, late);
+            drop((first, second));
+            assert_eq!(contacts.all(), [recorded]);
+        }
+    }
+
+    #[test]
+    fn a_commit_does_not_take_away_what_a_lock_under_way_has_brought() {
         let (contacts, one, two) = (Contacts::default(), origin("a", 1), origin("a", 2));
-        let first = contacts.begin(&one).expect("room");
-        let second = contacts.begin(&two).expect("room");
-        commit(&contacts, &one, &first.bytes);
-        let third = contacts.begin(&one).expect("room");
-        commit(&contacts, &two, &second.bytes);
-        commit(&contacts, &one, &third.bytes);
-        let recorded = Contact::from_bytes(&third.bytes).expect("a contact");
+        let first = contacts.begin(&one);
+        let early = put(&first);
+        let second = contacts.begin(&two);
+        commit(&contacts, &one, early);
+        let recorded = Contact::from_bytes(&put(&second)).expect("a contact");
         assert_eq!(recorded.servers.len(), 2);
-        drop((first, second, third));
-        assert_eq!(contacts.all(), [recorded]);
     }
 
     #[test]
@@ -247,15 +291,5 @@ mod tests {
         assert_eq!(contacts.with(|all| all.len()), 1);
         drop(second);
         assert_eq!(contacts.with(|all| all.len()), 0);
-    }
-
-    #[test]
-    fn one_address_has_so_many_names_and_no_more() {
-        let contacts = Contacts::default();
-        let names: Vec<_> = (0..=CALLER_NAMES_MAX).map(|n| origin(&n.to_string(), 1)).collect();
-        let mut begun: Vec<_> = names.iter().map(|name| contacts.begin(name)).collect();
-        assert!(begun.pop().is_some_and(|last| last.is_none()));
-        assert!(begun.iter().all(Option::is_some));
-        assert!(contacts.begin(&names[0]).is_some(), "who is known goes on");
     }
 }

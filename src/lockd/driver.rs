@@ -15,11 +15,13 @@ use cleat_lock::{
     Config, Core, Counters, Durability, Effect, GraceView, Grant, Input, LockId, Outcome, Record,
     Store, Token, WaiterId,
 };
+use cleat_nlm::owner::ADDRESS_MARK;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::contacts::Contacts;
+use super::limits::Refusals;
 use super::log::{log_grace, log_taken};
 
 /// The most requests that share one write to the store.
@@ -62,7 +64,8 @@ pub struct Settings {
     /// Whether the records are all that was ever granted: false after a reboot in which batches
     /// may have been lost.
     pub exact: bool,
-    /// The core's settings. The driver gives them a random `hash_seed`.
+    /// The core's settings. The driver gives them a random `hash_seed` and the `source_mark` of
+    /// NLM's names.
     pub core: Config,
 }
 
@@ -81,6 +84,7 @@ pub struct Lockd {
     contacts: Arc<Contacts>,
     clock: Clock,
     metrics: watch::Receiver<Metrics>,
+    refusals: Arc<Refusals>,
 }
 
 /// Milliseconds since 1970 that never go back while the process lives: what the core calls now.
@@ -121,7 +125,11 @@ impl Lockd {
     ) -> std::io::Result<(Self, Thread)> {
         let (messages, inbox) = channel();
         let clock = Clock::new();
-        let config = Config { hash_seed: uuid::Uuid::new_v4().as_u64_pair().0, ..settings.core };
+        let config = Config {
+            hash_seed: uuid::Uuid::new_v4().as_u64_pair().0,
+            source_mark: Some(ADDRESS_MARK),
+            ..settings.core
+        };
         let now_ms = clock.now_ms();
         let contacts = Arc::new(Contacts::new(&records));
         let core = Core::restore(config, now_ms, records, settings.grace_ms, settings.exact);
@@ -142,7 +150,8 @@ impl Lockd {
             failed,
         };
         let thread = std::thread::Builder::new().name("lockd".into()).spawn(|| driver.run())?;
-        Ok((Self { messages, tokens: Arc::default(), contacts, clock, metrics }, thread))
+        let (tokens, refusals) = (Arc::default(), Arc::default());
+        Ok((Self { messages, tokens, contacts, clock, metrics, refusals }, thread))
     }
 
     /// The core's clock, in milliseconds.
@@ -163,6 +172,12 @@ impl Lockd {
         &self.contacts
     }
 
+    /// What was refused because a limit was reached.
+    #[must_use]
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
     /// A token for a request, and a fresh id for the lock that may come of it.
     #[must_use]
     pub fn ticket(&self) -> (Token, LockId) {
@@ -176,9 +191,16 @@ impl Lockd {
     /// The queue has no bound of its own: each waiting request is one that the listener has let
     /// in, and the listener's bounds are its bounds.
     pub async fn ask(&self, request: Input) -> Option<Outcome> {
+        self.put(request).await.ok()
+    }
+
+    /// Puts a request to the core, in the order of these calls, and returns where its outcome will
+    /// come: an error there is the `None` of [`Lockd::ask`].
+    pub fn put(&self, request: Input) -> oneshot::Receiver<Outcome> {
         let (reply, outcome) = oneshot::channel();
-        self.messages.send(Message::Ask(request, reply)).ok()?;
-        outcome.await.ok()
+        // What cannot be sent is dropped, and its reply with it.
+        let _ = self.messages.send(Message::Ask(request, reply));
+        outcome
     }
 
     /// Tells the core something that has no answer.

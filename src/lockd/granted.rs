@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::deadlines::Deadlines;
 use super::driver::{Event, Lockd};
 use super::program::GrantedResult;
 use super::transport;
@@ -34,7 +35,8 @@ pub async fn call_back(
     stop: CancellationToken,
 ) {
     let (ends, mut ended) = mpsc::unbounded_channel();
-    let mut callbacks = Callbacks { lockd, ends, senders: HashMap::new(), clients: HashMap::new() };
+    let (senders, clients, deadlines) = (HashMap::new(), HashMap::new(), Deadlines::default());
+    let mut callbacks = Callbacks { lockd, ends, senders, clients, deadlines };
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -55,6 +57,8 @@ struct Callbacks {
     senders: HashMap<IpAddr, Sender>,
     /// Whose grant a waiter's is.
     clients: HashMap<WaiterId, IpAddr>,
+    /// When each sender wants its turn: a lock that was waited for by thousands is told to all.
+    deadlines: Deadlines<IpAddr>,
 }
 
 impl Callbacks {
@@ -88,17 +92,15 @@ impl Callbacks {
     }
 
     fn tick(&mut self) {
-        let now_ms = self.lockd.now_ms();
-        let due = |sender: &Sender| sender.next_deadline().is_some_and(|due_ms| due_ms <= now_ms);
-        let clients: Vec<IpAddr> =
-            self.senders.iter().filter(|(_, each)| due(each)).map(|(client, _)| *client).collect();
-        clients.into_iter().for_each(|client| self.step(client, granted::Event::Tick));
+        let due = self.deadlines.due(self.lockd.now_ms());
+        due.into_iter().for_each(|client| self.step(client, granted::Event::Tick));
     }
 
     fn step(&mut self, client: IpAddr, event: granted::Event) {
         let mut actions = Vec::new();
         let sender = self.senders.entry(client).or_default();
         sender.step(self.lockd.now_ms(), event, &mut actions);
+        self.deadlines.set(client, sender.next_deadline());
         if sender.is_idle() {
             self.senders.remove(&client);
         }
@@ -130,8 +132,7 @@ impl Callbacks {
     }
 
     async fn deadline(&self) {
-        let next_ms = self.senders.values().filter_map(Sender::next_deadline).min();
-        match next_ms {
+        match self.deadlines.next_ms() {
             Some(next_ms) => {
                 let wait_ms = next_ms.saturating_sub(self.lockd.now_ms());
                 tokio::time::sleep(Duration::from_millis(wait_ms)).await;

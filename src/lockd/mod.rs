@@ -1,20 +1,24 @@
 //! The lock service: drives the lock core, speaks NLM, and calls back.
 
 mod contacts;
+mod deadlines;
 mod driver;
 mod file;
 mod granted;
 mod idle;
 mod lease;
+mod limits;
 mod log;
 mod program;
 mod results;
+mod turns;
 
 pub use contacts::Contacts;
 pub use driver::{Event, Lockd, Metrics, Settings, Thread};
 pub use granted::call_back;
 pub use idle::{IDLE, LOOK, forget_idle};
 pub use lease::watch;
+pub use limits::Refusals;
 pub use program::{GrantedResult, Nlm};
 pub use results::{PENDING_MAX, PENDING_PER_CLIENT_MAX, Results};
 

@@ -18,6 +18,7 @@ use super::driver::Lockd;
 use super::file::{Found, Want, find};
 use super::nlm_transport;
 use super::results::Results;
+use super::turns::{Turn, Turns};
 use crate::exports::Exports;
 use crate::rpc_server::duplicates::Duplicates;
 use crate::rpc_server::{self, Answer, Program};
@@ -42,6 +43,7 @@ pub struct Nlm {
     grants: mpsc::Sender<GrantedResult>,
     /// What messages came to: one that is sent again must be answered alike, by one more result.
     messages: Arc<Duplicates>,
+    turns: Arc<Turns>,
 }
 
 /// A call of a procedure that its version has.
@@ -49,6 +51,8 @@ struct Request {
     call: rpc_server::Call,
     version: Version,
     procedure: Procedure,
+    /// Where it may not overtake others.
+    turn: Option<Turn>,
 }
 
 /// Who asks for what of which file.
@@ -66,7 +70,11 @@ impl Request {
         let version = version.ok_or(Fault::ProgramMismatch { low: 1, high: 4 })?;
         let procedure = Procedure::of(version, call.header.procedure);
         let procedure = procedure.ok_or(Fault::ProcedureUnavailable)?;
-        Ok(Self { call, version, procedure })
+        Ok(Self::of(call, version, procedure))
+    }
+
+    const fn of(call: rpc_server::Call, version: Version, procedure: Procedure) -> Self {
+        Self { call, version, procedure, turn: None }
     }
 
     fn arguments<'a, T: Message<'a>>(&'a self) -> Result<T, Fault> {
@@ -85,6 +93,24 @@ impl Request {
             Procedure::Result(_) => self.arguments::<Res<'_>>().map(drop),
             _ => Ok(()),
         }
+    }
+
+    /// The file of a call that must not overtake another: whatever takes a lock or gives one up.
+    fn changes(&self) -> Option<&[u8]> {
+        let fh = match self.procedure {
+            Procedure::Call(operation) | Procedure::Message(operation) => match operation {
+                Operation::Lock => self.arguments::<LockArgs<'_>>().map(|args| args.lock.fh),
+                Operation::Cancel => self.arguments::<CancelArgs<'_>>().map(|args| args.lock.fh),
+                Operation::Unlock => self.arguments::<UnlockArgs<'_>>().map(|args| args.lock.fh),
+                Operation::Test | Operation::Granted => return None,
+            },
+            Procedure::NmLock => self.arguments::<LockArgs<'_>>().map(|args| args.lock.fh),
+            Procedure::Share | Procedure::Unshare => {
+                self.arguments::<ShareArgs<'_>>().map(|args| args.share.fh)
+            }
+            _ => return None,
+        };
+        fh.ok()
     }
 
     fn answer<'a>(&self, message: &impl Message<'a>) -> Reply {
@@ -108,7 +134,15 @@ impl Nlm {
         results: Results,
         grants: mpsc::Sender<GrantedResult>,
     ) -> Self {
-        Self { exports, lockd, results, grants, messages: Arc::new(Duplicates::new()) }
+        let (messages, turns) = (Arc::new(Duplicates::new()), Arc::default());
+        Self { exports, lockd, results, grants, messages, turns }
+    }
+
+    /// Begins a procedure: its place among the others is taken before this returns.
+    fn begin(&self, mut request: Request) -> Answer {
+        let client = request.call.peer.ip();
+        request.turn = request.changes().map(|fh| self.turns.take(client, fh));
+        Answer::later(self.clone().run(request))
     }
 
     /// Runs a procedure and returns its results; those of a message are the same as its called
@@ -198,26 +232,40 @@ impl Nlm {
         asked: Asked<'_>,
         make: impl Fn(&procedures::Call<'_>) -> Result<Input, Refusal>,
     ) -> Result<Outcome, Refusal> {
-        let call = &request.call;
+        let (call, turn) = (&request.call, request.turn.as_ref());
         let Found { file, share_name } = self.find(call, asked.fh, asked.want).await?;
+        if let Some(turn) = turn {
+            turn.come().await;
+        }
         let transport = nlm_transport(call.transport);
         let origin = Origin::new(asked.caller_name, call.peer.ip(), call.local.ip(), transport);
-        let begin = || self.lockd.contacts().begin(&origin).ok_or(Refusal::TooManyClients);
-        let locking = asked.monitored.then(begin).transpose()?;
+        let locking = asked.monitored.then(|| self.lockd.contacts().begin(&origin));
         let (token, id) = self.lockd.ticket();
-        let locking = locking.as_ref();
-        let request = procedures::Call {
-            token,
-            id,
-            origin: &origin,
-            version: request.version,
-            file,
-            share_name,
-            contact: locking.map_or_else(Arc::default, |locking| locking.bytes.clone()),
-            incarnation: locking.map_or(0, |locking| locking.incarnation),
-            now_ms: self.lockd.now_ms(),
+        let (version, now_ms) = (request.version, self.lockd.now_ms());
+        let put = |contact, incarnation| {
+            make(&procedures::Call {
+                token,
+                id,
+                origin: &origin,
+                version,
+                file,
+                share_name,
+                contact,
+                incarnation,
+                now_ms,
+            })
+            .map(|input| self.lockd.put(input))
         };
-        self.lockd.ask(make(&request)?).await.ok_or(Refusal::NotRecorded)
+        let outcome = match &locking {
+            Some(locking) => locking.put(put)?,
+            None => put(Arc::default(), 0)?,
+        };
+        turn.inspect(|turn| turn.pass());
+        let outcome = outcome.await.map_err(|_| Refusal::NotRecorded)?;
+        if let &Outcome::Limit { which, maximum, .. } = &outcome {
+            self.lockd.refusals().note(which, maximum, &origin.client_id());
+        }
+        Ok(outcome)
     }
 
     async fn find(&self, call: &rpc_server::Call, fh: &[u8], want: Want) -> Result<Found, Refusal> {
@@ -234,7 +282,7 @@ impl Nlm {
         let call = request.call.clone();
         let place = self.results.place(call.peer.ip()).ok_or(Fault::SystemError)?;
         let (version, procedure) = (request.version, request.procedure);
-        let run = |call| Answer::later(self.clone().run(Request { call, version, procedure }));
+        let run = |call| self.begin(Request::of(call, version, procedure));
         let answer = if procedure.runs_once() {
             self.messages.answer(call.clone(), run)
         } else {
@@ -301,7 +349,7 @@ impl Program for Nlm {
             Procedure::Null => Answer::Now(Ok(Writer::new())),
             Procedure::Message(operation) => Answer::Now(self.accept(request, operation)),
             Procedure::Result(_) => Answer::Now(self.hear(&request)),
-            _ => Answer::later(self.clone().run(request)),
+            _ => self.begin(request),
         }
     }
 }

@@ -15,6 +15,8 @@ use bytes::Bytes;
 use cleat_nlm::wire::PROGRAM;
 use cleat_nlm::{Operation, Procedure, Version};
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::debug;
 
 use crate::rpc_client::{self, CallError, Resend, Route};
@@ -45,6 +47,8 @@ struct Shared {
     outbox: Outbox,
     pending: Mutex<Pending>,
     ways: Mutex<HashMap<Way, mpsc::UnboundedSender<Outgoing>>>,
+    /// Every place has a token of it.
+    places: TaskTracker,
 }
 
 #[derive(Default)]
@@ -57,6 +61,7 @@ struct Pending {
 pub struct Place {
     shared: Arc<Shared>,
     client: IpAddr,
+    _token: TaskTrackerToken,
 }
 
 /// From an address of ours to a client's lock manager of one version.
@@ -84,8 +89,8 @@ impl Results {
     /// Sends datagrams by this outbox.
     #[must_use]
     pub fn new(outbox: Outbox) -> Self {
-        let (pending, ways) = (Mutex::default(), Mutex::default());
-        Self { shared: Arc::new(Shared { outbox, pending, ways }) }
+        let (pending, ways, places) = (Mutex::default(), Mutex::default(), TaskTracker::new());
+        Self { shared: Arc::new(Shared { outbox, pending, ways, places }) }
     }
 
     /// A place for one more message of a client, or `None` where too many are pending.
@@ -98,7 +103,15 @@ impl Results {
         }
         pending.per_client.insert(client, own + 1);
         pending.total += 1;
-        Some(Place { shared: Arc::clone(&self.shared), client })
+        let (shared, token) = (Arc::clone(&self.shared), self.shared.places.token());
+        Some(Place { shared, client, _token: token })
+    }
+
+    /// Returns when the results of all messages that were taken are sent or given up, or `patience`
+    /// is over. Returns whether none is left. To be called when no more messages come.
+    pub async fn finish(&self, patience: Duration) -> bool {
+        self.shared.places.close();
+        tokio::time::timeout(patience, self.shared.places.wait()).await.is_ok()
     }
 
     /// Sends the result of a message: `results`, the XDR that the called form would be answered

@@ -40,9 +40,11 @@ pub(super) async fn notify_clients(statd: Statd) {
         } else {
             warn!(client = client_id, "the client could not be told that this server restarted");
             count(&statd.inner.tally.clients_not_told);
-            let (token, _) = lockd.ticket();
-            // It stays on record where it still holds something.
-            lockd.tell(Input::ForgetClient { token, client_id: client_id.into() });
+            for client_id in lockd.contacts().apart([client_id.into()].into()) {
+                let (token, _) = lockd.ticket();
+                // It stays on record where it still holds something.
+                lockd.tell(Input::ForgetClient { token, client_id });
+            }
         }
     })
     .await;

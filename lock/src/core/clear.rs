@@ -6,7 +6,7 @@ use super::Core;
 use super::claims::Claim;
 use crate::effect::{Effect, Outcome};
 use crate::table::Ids;
-use crate::types::{FileId, LockId, Owner, Range, WaiterId};
+use crate::types::{FileId, LockId, Mode, Owner, Range, WaiterId};
 
 /// What is to be released.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,11 @@ pub enum Clear {
     Waiter(WaiterId),
 }
 
+impl Clear {
+    /// The most claims that one step releases: the others who ask are answered between two steps.
+    pub const STEP_MAX: usize = 2048;
+}
+
 /// What was released.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cleared {
@@ -43,11 +48,29 @@ pub struct Cleared {
     pub waiters: u64,
     /// The first of them as they were: [`Cleared::NAMED_MAX`] at most.
     pub named: Vec<Claim>,
+    /// Whether there may be more, which the same input releases when it is given again.
+    pub more: bool,
 }
 
 impl Cleared {
     /// The most that are named one by one.
     pub const NAMED_MAX: usize = 100;
+
+    /// Adds what a further step released.
+    pub fn add(&mut self, further: Cleared) {
+        self.locks += further.locks;
+        self.shares += further.shares;
+        self.waiters += further.waiters;
+        let room = Self::NAMED_MAX.saturating_sub(self.named.len());
+        self.named.extend(further.named.into_iter().take(room));
+        self.more = further.more;
+    }
+
+    /// How many that is.
+    #[must_use]
+    pub const fn claims(&self) -> u64 {
+        self.locks + self.shares + self.waiters
+    }
 
     fn name(&mut self, claim: impl FnOnce() -> Option<Claim>) {
         if self.named.len() < Self::NAMED_MAX {
@@ -79,7 +102,7 @@ impl Core {
         };
         match cleared {
             Some(cleared) if cleared != Cleared::default() => {
-                self.counters.cleared += cleared.locks + cleared.shares + cleared.waiters;
+                self.counters.cleared += cleared.claims();
                 Outcome::Cleared(cleared)
             }
             _ => Outcome::NotFound,
@@ -92,25 +115,29 @@ impl Core {
         file: Option<u32>,
         fx: &mut Vec<Effect>,
     ) -> Cleared {
-        let mut cleared = Cleared::default();
+        let (mut cleared, mut room) = (Cleared::default(), Clear::STEP_MAX);
         // All requests before any lock, or a lock might pass to a request that is about to go.
-        for ix in self.requests_of(client, file) {
+        for ix in self.requests_of(client, file, room) {
+            room -= 1;
             if self.table.queue.get(ix).granted.is_none() {
                 cleared.waiters += 1;
                 cleared.name(|| Some(self.claim_of_waiter(ix)));
             }
             self.abandon(ix, fx);
         }
-        for ix in self.locks_of(client, file) {
+        for ix in self.locks_of(client, file, room) {
+            room -= 1;
             cleared.locks += 1;
             cleared.name(|| Some(self.claim_of_lock(ix)));
             self.table.release(ix, fx);
         }
-        for (owner, file) in self.shares_of(client, file) {
+        for (owner, file) in self.shares_of(client, file, room) {
+            room -= 1;
             cleared.shares += 1;
             cleared.name(|| self.claim_of_share(owner, file));
             self.table.release_share(owner, file, fx);
         }
+        cleared.more = room == 0;
         cleared
     }
 
@@ -118,42 +145,57 @@ impl Core {
         self.table.names.clients[client].owners.iter().copied()
     }
 
-    fn requests_of(&self, client: Option<u32>, file: Option<u32>) -> Vec<u32> {
-        let queue = &self.table.queue;
-        let on_file = |ix: &u32| file.is_none_or(|file| queue.get(*ix).file == file);
-        match client {
-            Some(client) => {
-                self.owners_of(client).flat_map(|o| queue.own_all(o)).filter(on_file).collect()
+    fn requests_of(&self, client: Option<u32>, file: Option<u32>, max: usize) -> Vec<u32> {
+        let (queue, files) = (&self.table.queue, &self.table.names.files);
+        match (client, file) {
+            (Some(client), Some(file)) => {
+                self.owners_of(client).flat_map(|o| queue.own_on(o, file)).take(max).collect()
             }
-            None => queue.in_order().filter(on_file).collect(),
+            (Some(client), None) => {
+                self.owners_of(client).flat_map(|o| queue.own_all(o)).take(max).collect()
+            }
+            (None, Some(file)) if files[file].waiting + files[file].pending > 0 => {
+                queue.in_order().filter(|&ix| queue.get(ix).file == file).take(max).collect()
+            }
+            (None, _) => Vec::new(),
         }
     }
 
-    fn locks_of(&self, client: Option<u32>, file: Option<u32>) -> Vec<u32> {
+    fn locks_of(&self, client: Option<u32>, file: Option<u32>, max: usize) -> Vec<u32> {
         let locks = &self.table.locks;
-        let on_file = |ix: &u32| file.is_none_or(|file| locks.get(*ix).file == file);
         match (client, file) {
-            (Some(client), _) => {
-                self.owners_of(client).flat_map(|o| locks.own_all(o)).filter(on_file).collect()
+            (Some(client), Some(file)) => self
+                .owners_of(client)
+                .flat_map(|owner| locks.own_in(owner, file, Range::ALL))
+                .take(max)
+                .collect(),
+            (Some(client), None) => {
+                self.owners_of(client).flat_map(|o| locks.own_all(o)).take(max).collect()
             }
-            (None, Some(file)) => {
+            (None, Some(file)) if max > 0 => {
                 let mut found = Vec::new();
-                self.table.each_lock(file, Range::ALL, &mut |ix| found.push(ix));
+                self.table.find_blocker(None, file, Range::ALL, Mode::Exclusive, |ix| {
+                    found.push(ix);
+                    found.len() >= max
+                });
                 found
             }
-            (None, None) => Vec::new(),
+            (None, _) => Vec::new(),
         }
     }
 
-    fn shares_of(&self, client: Option<u32>, file: Option<u32>) -> Vec<(u32, u32)> {
+    fn shares_of(&self, client: Option<u32>, file: Option<u32>, max: usize) -> Vec<(u32, u32)> {
         let shares = &self.table.shares;
         match (client, file) {
             (Some(client), _) => self
                 .owners_of(client)
                 .flat_map(|owner| shares.own_all(owner).map(move |on| (owner, on)))
                 .filter(|&(_, on)| file.is_none_or(|file| on == file))
+                .take(max)
                 .collect(),
-            (None, Some(file)) => shares.on_file(file).map(|owner| (owner, file)).collect(),
+            (None, Some(file)) => {
+                shares.on_file(file).map(|owner| (owner, file)).take(max).collect()
+            }
             (None, None) => Vec::new(),
         }
     }

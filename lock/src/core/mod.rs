@@ -11,6 +11,7 @@ mod lease;
 mod presence;
 mod requests;
 mod restore;
+mod room;
 mod shares;
 mod upgrade;
 mod view;
@@ -51,13 +52,16 @@ pub struct Core {
     leaving: BTreeSet<(u64, u32)>,
     /// Until when what was not reclaimed stands.
     holds: Holds,
+    /// Until when no client is looked for that makes room for another: none did a moment ago.
+    crowded_until_ms: u64,
 }
 
 impl Core {
     /// An empty table: nothing on record, no grace window.
     #[must_use]
     pub fn new(config: Config) -> Core {
-        let table = Table::new(config.hash_seed);
+        let mut table = Table::new(config.hash_seed);
+        table.names.source_mark = config.source_mark;
         Core {
             config,
             table,
@@ -68,6 +72,7 @@ impl Core {
             counters: Counters::default(),
             leaving: BTreeSet::new(),
             holds: Holds::default(),
+            crowded_until_ms: 0,
         }
     }
 

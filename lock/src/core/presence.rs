@@ -14,7 +14,7 @@ impl Core {
         contact: &Arc<[u8]>,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
-        if let Some(refusal) = self.too_many_clients(client_id) {
+        if let Some(refusal) = self.room_for_client(client_id, fx) {
             return refusal;
         }
         let client = self.table.names.intern_client(client_id);

@@ -191,7 +191,7 @@ impl Core {
         request: &LockRequest,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
-        if let Some(refusal) = self.too_many_clients(&request.owner.client_id) {
+        if let Some(refusal) = self.room_for_client(&request.owner.client_id, fx) {
             return refusal;
         }
         let &LockRequest { id, range, mode, incarnation, reclaim, .. } = request;
@@ -222,7 +222,7 @@ impl Core {
         obstacle: &Obstacle,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
-        if let Some(refusal) = self.too_many_clients(&request.owner.client_id) {
+        if let Some(refusal) = self.room_for_client(&request.owner.client_id, fx) {
             return refusal;
         }
         let (owner, file) = self.intern(known, request);
@@ -378,14 +378,5 @@ impl Core {
         .into_iter()
         .find(|&(_, current, maximum)| current >= maximum)
         .map(|(which, current, maximum)| Outcome::Limit { which, current, maximum })
-    }
-
-    pub(super) fn too_many_clients(&self, client_id: &str) -> Option<Outcome> {
-        let (names, maximum) = (&self.table.names, self.config.limits.clients);
-        let current = names.clients.len() as u64;
-        if current < maximum || names.client(client_id).is_some() {
-            return None;
-        }
-        Some(Outcome::Limit { which: Limit::Clients, current, maximum })
     }
 }

@@ -103,7 +103,7 @@ impl Core {
         reservation: Reservation,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
-        if let Some(refusal) = self.too_many_clients(&request.owner.client_id) {
+        if let Some(refusal) = self.room_for_client(&request.owner.client_id, fx) {
             return refusal;
         }
         let owner = self.table.names.intern_owner(&request.owner);

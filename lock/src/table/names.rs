@@ -1,6 +1,6 @@
 //! Files, owners and clients under small numbers, so that each text is stored once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::lookup::Lookup;
@@ -63,6 +63,12 @@ impl ClientSlot {
         let known = self.record.is_some() || self.registered || self.lapses_ms.is_some();
         self.owners.is_empty() && !known
     }
+
+    /// Whether it holds and awaits nothing, and nobody said that it is there.
+    pub(crate) fn is_only_on_record(&self) -> bool {
+        let there = self.registered || self.lapses_ms.is_some();
+        self.owners.is_empty() && !there && self.record.is_some()
+    }
 }
 
 /// The three registers of names.
@@ -79,6 +85,9 @@ pub(crate) struct Names {
     idle_files: Vec<u32>,
     idle_owners: Vec<u32>,
     idle_clients: Vec<u32>,
+    /// Parts the source of a client's name from the rest.
+    pub(crate) source_mark: Option<char>,
+    by_source: BTreeMap<Box<str>, BTreeSet<u32>>,
 }
 
 /// Where a mode's tree stands in a pair of roots.
@@ -101,6 +110,8 @@ impl Names {
             idle_files: Vec::new(),
             idle_owners: Vec::new(),
             idle_clients: Vec::new(),
+            source_mark: None,
+            by_source: BTreeMap::new(),
         }
     }
 
@@ -166,6 +177,9 @@ impl Names {
             lapses_ms: None,
         });
         self.client_numbers.insert(Arc::clone(client_id), client);
+        if let Some(source) = self.source(client_id) {
+            self.by_source.entry(source.into()).or_default().insert(client);
+        }
         self.idle_clients.push(client);
         client
     }
@@ -216,6 +230,27 @@ impl Names {
             if self.clients.get(client).is_some_and(ClientSlot::is_idle) {
                 let slot = self.clients.remove(client);
                 self.client_numbers.remove(&*slot.id);
+                self.leave_source(client, &slot.id);
+            }
+        }
+    }
+
+    /// Where a client comes from, by its name.
+    fn source<'a>(&self, client_id: &'a str) -> Option<&'a str> {
+        client_id.rsplit_once(self.source_mark?).map(|(_, source)| source)
+    }
+
+    /// The clients that come from where this one does.
+    pub(crate) fn of_source(&self, client_id: &str) -> Option<&BTreeSet<u32>> {
+        self.by_source.get(self.source(client_id)?)
+    }
+
+    fn leave_source(&mut self, client: u32, client_id: &str) {
+        let Some(source) = self.source(client_id) else { return };
+        if let Some(there) = self.by_source.get_mut(source) {
+            there.remove(&client);
+            if there.is_empty() {
+                self.by_source.remove(source);
             }
         }
     }

@@ -39,7 +39,8 @@ def run(lab):
             libnfs_holds(lab, asker, kernel)
             kernel_holds(lab, asker, kernel)
             waits(lab, asker, kernel)
-        nsm(lab, asker)
+            nsm(lab, asker)
+            restarts(lab, asker, kernel)
         asker.channel.close()
         files(lab, one, two, at)
 
@@ -98,14 +99,27 @@ def waits(lab, asker, kernel):
 
 
 def nsm(lab, asker):
-    with lab.check("libnfs's SM_NOTIFY releases the locks of the host it comes from"):
+    with lab.check("libnfs's SM_STAT is answered with an odd state"):
         expect("NULL", asker.do("nsm-null"), "ok")
         stat = asker.do("stat libnfs")
         state = re.fullmatch(r"(?:NSM_STAT|STAT)_?SUCC (\d+)", stat)
         if not state or int(state.group(1)) % 2 == 0:
             raise CheckFailed(f"SM_STAT: expected success and an odd state, got {stat!r}")
+
+
+def restarts(lab, asker, kernel):
+    with lab.check("libnfs's SM_NOTIFY releases its lock, and the kernel that waits has it at once"):
         expect("LOCK", asker.do("lock ex 200 10"), "NLM4_GRANTED")
+        kernel.ask("wait ex 205 10")
+        kernel.wait_until_queued()
+        # The state that it locked under is no news.
+        expect("SM_NOTIFY of that state", asker.do("notify libnfs 1"), "ok")
+        kernel.expect_silence(1)
         expect("SM_NOTIFY", asker.do("notify libnfs 3"), "ok")
+        # Called back: by itself the kernel asks again after 30 s.
+        expect("the kernel's wait", kernel.answer(), "ok")
+        expect("TEST", asker.do("test ex 200 10"), "NLM4_DENIED ex 205 10")
+        expect("the kernel's unlock", kernel.do("unlock 0 0"), "ok")
         expect("LOCK after it", asker.do("lock ex 200 10"), "NLM4_GRANTED")
 
 

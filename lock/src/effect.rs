@@ -123,8 +123,8 @@ pub enum WaitEnd {
     /// It has come into a cycle by what its owner, without waiting for that, got or gave up since:
     /// an upgrade, say, of what another waits for behind somebody else.
     Deadlock,
-    /// What its client had was released ([`Input::FreeAll`](crate::Input::FreeAll)), or the client
-    /// stayed away or was silent for too long.
+    /// What its client had was released ([`Input::FreeAll`](crate::Input::FreeAll)) or this by order
+    /// ([`Input::Clear`](crate::Input::Clear)), or the client stayed away or was silent for too long.
     Released,
 }
 

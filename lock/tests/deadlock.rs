@@ -4,8 +4,8 @@ mod common;
 
 use std::sync::Arc;
 
-use cleat_lock::{Config, Effect, Limits, Mode, Outcome, Range, Wait, WaitEnd};
-use common::{Ask, Desk, S, X, ask, bytes, grant_to, grants, waiting};
+use cleat_lock::{Config, Effect, Input, Limits, Mode, Outcome, Range, Wait, WaitEnd};
+use common::{Ask, Desk, S, X, ask, bytes, grant_to, grants, owner, waiting};
 
 impl Desk {
     fn wait_on(&mut self, who: &str, on: &str, range: Range, mode: Mode) -> Outcome {
@@ -284,20 +284,37 @@ fn a_grant_that_closes_a_cycle_ends_its_owners_other_wait() {
     assert_eq!(desk.queue(), "c");
 }
 
-#[test]
-fn who_loses_what_let_it_pass_another_may_come_into_a_cycle() {
+/// On f, h has 0-4, which a waits for, ahead of c, which came first but waits for 8-9, which a has
+/// since its former life. On g, c waits for a.
+fn with_a_ahead_of_c() -> Desk {
     let mut desk = Desk::new();
+    let anew = Ask { incarnation: 2, ..ask() };
     desk.take_on("h", "f", bytes(0, 4), X);
     desk.take_on("a", "f", bytes(8, 9), S);
-    desk.take_on("a", "g", bytes(0, 0), X);
+    desk.lock_full("a", "g", bytes(0, 0), X, anew.clone());
     assert_eq!(desk.wait_on("c", "f", bytes(0, 9), X), Outcome::Blocked);
     assert_eq!(desk.wait_on("c", "g", bytes(0, 0), X), Outcome::Blocked);
-    // a need not stand behind who waits for it.
-    assert_eq!(desk.wait_on("a", "f", bytes(0, 4), X), Outcome::Blocked);
-    let effects = desk.unlock("a", bytes(8, 9));
-    assert_eq!(ended(&effects), 1);
+    let (outcome, _) =
+        desk.lock_full("a", "f", bytes(0, 4), X, Ask { wait: waiting().wait, ..anew });
+    assert_eq!(outcome, Outcome::Blocked);
+    desk
+}
+
+#[test]
+fn who_gives_up_what_let_it_pass_another_may_come_into_a_cycle() {
+    let mut desk = with_a_ahead_of_c();
+    assert_eq!(ended(&desk.unlock("a", bytes(8, 9))), 1);
     assert_eq!(desk.queue(), "c c");
     grant_to(&desk.unlock("h", Range::ALL), "c");
+}
+
+#[test]
+fn who_loses_what_let_it_pass_another_may_come_into_a_cycle() {
+    let mut desk = with_a_ahead_of_c();
+    let client_id = owner("a").client_id;
+    let input = |token| Input::ClientRestarted { token, client_id, incarnation: 2 };
+    assert_eq!(ended(&desk.call(input).1), 1);
+    assert_eq!(desk.queue(), "c c");
 }
 
 #[test]

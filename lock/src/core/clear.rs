@@ -81,7 +81,8 @@ impl Cleared {
 
 impl Core {
     /// Releases by order. Whoever waits for it is served, as after any release. The client is not
-    /// asked, and NLM has no word to tell it: a process there goes on as if it held its lock.
+    /// asked; whose wait ends is told so, but NLM has no word to tell of a lock that is gone: a
+    /// process there goes on as if it held it.
     pub(super) fn clear(&mut self, id: LockId, what: &Clear, fx: &mut Vec<Effect>) -> Outcome {
         let names = &self.table.names;
         let cleared = match what {
@@ -123,7 +124,7 @@ impl Core {
                 cleared.waiters += 1;
                 cleared.name(|| Some(self.claim_of_waiter(ix)));
             }
-            self.abandon(ix, fx);
+            self.take_waiter(ix, fx);
         }
         for ix in self.locks_of(client, file, room) {
             room -= 1;
@@ -215,7 +216,7 @@ impl Core {
             Cleared { locks: 1, named: vec![self.claim_of_lock(ix)], ..Cleared::default() };
         // No answer to a grant may bring back what is taken here.
         for grant in self.table.grants_in(owner, file, range) {
-            self.abandon(grant, fx);
+            self.take_waiter(grant, fx);
         }
         // By its range: pieces of an ended grant may have merged.
         if let Some(plan) = self.table.plan(owner, file, range, None) {
@@ -230,7 +231,7 @@ impl Core {
             return None;
         }
         let named = vec![self.claim_of_waiter(ix)];
-        self.abandon(ix, fx);
+        self.take_waiter(ix, fx);
         Some(Cleared { waiters: 1, named, ..Cleared::default() })
     }
 }

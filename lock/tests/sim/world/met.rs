@@ -6,7 +6,7 @@ use std::ops::AddAssign;
 use cleat_lock::Counters;
 
 /// The names of what is counted.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
     "granted",
     "granted after a wait",
     "reclaimed",
@@ -29,6 +29,7 @@ const NAMES: [&str; 22] = [
     "taken from who did not reclaim",
     "taken from the silent",
     "taken by order",
+    "cleared by order",
 ];
 
 /// How often what happened.
@@ -58,6 +59,7 @@ impl Met {
             timed_out,
             lapsed,
             rolled_back,
+            0,
             0,
             0,
             0,

@@ -15,6 +15,7 @@ mod calls;
 mod check;
 mod host;
 mod met;
+mod orders;
 mod process;
 mod recovery;
 mod requests;
@@ -33,7 +34,7 @@ use host::{Host, Kind};
 pub use met::Met;
 use rng::Rng;
 use server::Server;
-use types::{Event, FILES, Inbound, Lane, Message, Names, Protocol, Request};
+use types::{Event, FILES, Inbound, Lane, Message, Names, Order, Protocol, Request};
 
 /// How long a run is loud, and how long it may take to come to rest.
 const LOUD_MS: u64 = 400_000;
@@ -225,7 +226,15 @@ impl World {
         for at_ms in [LOUD_MS / 4, LOUD_MS / 2] {
             self.perhaps(300, at_ms, Event::HostDown { host });
         }
-        self.perhaps(100, LOUD_MS, Event::ClearHost { host });
+        self.perhaps(100, LOUD_MS, Event::FreeHost { host });
+        let order = match self.rng.below(5) {
+            0 => Order::Host(host),
+            1 => Order::File(self.rng.index(FILES)),
+            2 => Order::HostOnFile(host, self.rng.index(FILES)),
+            3 => Order::Lock(self.rng.index(100)),
+            _ => Order::Waiter(self.rng.index(100)),
+        };
+        self.perhaps(100, LOUD_MS, Event::Clear(order));
         self.perhaps(300, LOUD_MS, Event::ForgetHost { host });
         if self.hosts[host].protocol.is_connected() {
             self.register(host);
@@ -272,7 +281,8 @@ impl World {
             Event::Freeze { host } => self.freeze(host),
             Event::Probe { epoch: of } if of == epoch => self.probe(epoch),
             Event::EndGrace => self.tell_server(Inbound::EndGrace),
-            Event::ClearHost { host } => self.tell_server(Inbound::ClearHost(host)),
+            Event::FreeHost { host } => self.tell_server(Inbound::FreeHost(host)),
+            Event::Clear(order) => self.tell_server(Inbound::Clear(order)),
             Event::ForgetHost { host } => self.tell_server(Inbound::ForgetHost(host)),
             Event::Quiet => {
                 self.quiet = true;

@@ -18,7 +18,8 @@ impl World {
             Inbound::Request(request) => return self.take_request(request),
             Inbound::GrantOutcome(waiter, outcome) => Input::GrantOutcome { waiter, outcome },
             Inbound::EndGrace => Input::EndGrace { token },
-            Inbound::ClearHost(host) => return self.clear_host(host),
+            Inbound::FreeHost(host) => return self.free_host(host),
+            Inbound::Clear(order) => return self.clear(token, order),
             Inbound::ForgetHost(host) => return self.forget_host(host),
             Inbound::Reached(host) => self.reached(host),
             Inbound::Silent(host, since_ms) => {
@@ -37,7 +38,7 @@ impl World {
         Token(self.tokens)
     }
 
-    fn clear_host(&mut self, host: usize) {
+    fn free_host(&mut self, host: usize) {
         let (token, client_id) = (self.token(), Arc::clone(&self.names[host].client_id));
         self.step(Input::FreeAll { token, client_id });
         self.check_cleared(host);

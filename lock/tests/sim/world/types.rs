@@ -316,9 +316,10 @@ pub enum Event {
     },
     /// An administrator's order.
     EndGrace,
-    ClearHost {
+    FreeHost {
         host: usize,
     },
+    Clear(Order),
     /// A host is not watched any more, if it has nothing.
     ForgetHost {
         host: usize,
@@ -328,13 +329,25 @@ pub enum Event {
     Patience,
 }
 
+/// What an administrator wants cleared.
+#[derive(Clone, Copy, Debug)]
+pub enum Order {
+    Host(usize),
+    File(usize),
+    HostOnFile(usize, usize),
+    /// One of those that are held, and that wait, by then.
+    Lock(usize),
+    Waiter(usize),
+}
+
 /// What waits for the driver.
 #[derive(Clone, Debug)]
 pub enum Inbound {
     Request(Request),
     GrantOutcome(WaiterId, GrantAck),
     EndGrace,
-    ClearHost(usize),
+    FreeHost(usize),
+    Clear(Order),
     ForgetHost(usize),
     Disconnected(usize),
     /// The host knows of the restart.

@@ -8,10 +8,10 @@ use super::types::{Body, Callback, Event, Lane, Message, Reply, Request, Stat, W
 
 impl World {
     pub fn replied(&mut self, reply: &Reply) {
-        let Request { host, life, process, lane, xid, body } = reply.to;
+        let Request { host, life, connection, process, lane, xid, body } = reply.to;
         let it = &mut self.hosts[host];
         let current = it.under_way.get(&lane).is_some_and(|under_way| under_way.request.xid == xid);
-        if it.life != life || !it.is_reachable() || !current {
+        if (it.life, it.connection) != (life, connection) || !it.is_reachable() || !current {
             return;
         }
         it.under_way.remove(&lane);

@@ -94,6 +94,8 @@ pub struct Host {
     pub reclaiming: Option<Vec<(usize, Claim)>>,
     /// Step of the latest administrator's clear, or of the host's lapse.
     pub cleared: u64,
+    /// How often its connection was made anew.
+    pub connection: u32,
     pub xid: u64,
 }
 
@@ -118,6 +120,7 @@ impl Host {
             reclaiming: None,
             cleared: 0,
             xid: 0,
+            connection: 0,
         }
     }
 
@@ -137,15 +140,17 @@ impl World {
     pub fn request(&mut self, host: usize, process: usize, lane: Lane, body: Body) {
         let it = &mut self.hosts[host];
         it.xid += 1;
-        let request = Request { host, life: it.life, process, lane, xid: it.xid, body };
+        let (life, connection, xid) = (it.life, it.connection, it.xid);
+        let request = Request { host, life, connection, process, lane, xid, body };
         it.under_way.insert(lane, Outstanding { request, tries: 0 });
         self.transmit(host, lane);
     }
 
     fn transmit(&mut self, host: usize, lane: Lane) {
-        let away = self.hosts[host].away;
+        let Host { away, connection, .. } = self.hosts[host];
         let Some(under_way) = self.hosts[host].under_way.get_mut(&lane) else { return };
         under_way.tries += 1;
+        under_way.request.connection = connection;
         let (request, tries) = (under_way.request, under_way.tries);
         if !away {
             self.post(Message::Request(request));
@@ -320,6 +325,9 @@ impl World {
 
     pub fn come_back(&mut self, host: usize) {
         self.hosts[host].away = false;
+        if self.hosts[host].protocol.is_connected() {
+            self.hosts[host].connection += 1;
+        }
         if self.hosts[host].up {
             self.register(host);
             self.ask_anew(host);

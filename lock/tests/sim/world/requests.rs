@@ -6,7 +6,7 @@ use cleat_lock::{Input, LockId, LockRequest, Outcome, ShareRequest, Token, Upgra
 use uuid::Uuid;
 
 use super::World;
-use super::types::{Body, Inbound, Message, Request, Span, Wish, timeout_ms};
+use super::types::{Body, Inbound, Message, Reply, Request, Span, Wish, timeout_ms};
 
 /// How long a waiter is kept after its client last asked, as in `nlm`.
 const WAITER_SILENCE_MS: u64 = 330_000;
@@ -105,7 +105,8 @@ impl World {
         };
         let reply = server.replies.get(&(request.host, request.lane));
         if let Some(reply) = reply.filter(|reply| same(&reply.to)) {
-            self.post(Message::Reply(reply.clone()));
+            let reply = Reply { to: *request, ..reply.clone() };
+            self.post(Message::Reply(reply));
             return true;
         }
         server.asked.values().any(same)

@@ -177,6 +177,8 @@ pub struct Request {
     pub host: usize,
     /// The host's state number when it was sent.
     pub life: u32,
+    /// Which of the host's connections it came on, one after the other. An answer goes back on it.
+    pub connection: u32,
     /// Whose locks it is about.
     pub process: usize,
     pub lane: Lane,

@@ -167,8 +167,10 @@ impl Contacts {
     /// of them is to be forgotten before the others: it may restart and say so, and that would be
     /// taken for a restart of the one that is left.
     pub fn apart(&self, mut clients: BTreeSet<Arc<str>>) -> BTreeSet<Arc<str>> {
+        let addresses: BTreeSet<_> = clients.iter().filter_map(|id| address_of(id)).collect();
         self.with(|all| {
-            for there in all.values().filter(|there| there.len() > 1) {
+            let shared = addresses.iter().filter_map(|address| all.get(address));
+            for there in shared.filter(|there| there.len() > 1) {
                 let ids: Vec<_> = there.iter().map(|known| known.contact.client_id()).collect();
                 if ids.iter().any(|client_id| !clients.contains(client_id.as_str())) {
                     for client_id in &ids {
@@ -210,10 +212,14 @@ impl Contacts {
     }
 }
 
-/// Takes a client off the record. Its name tells its address.
+/// The address of a client, which its name tells: nobody is looked for among all.
+fn address_of(client_id: &str) -> Option<IpAddr> {
+    client_id.rsplit_once(ADDRESS_MARK).and_then(|(_, address)| address.parse().ok())
+}
+
+/// Takes a client off the record.
 fn forget(all: &mut HashMap<IpAddr, Vec<Known>>, client_id: &str) {
-    let address = client_id.rsplit_once(ADDRESS_MARK).and_then(|(_, address)| address.parse().ok());
-    let Some(address) = address else { return };
+    let Some(address) = address_of(client_id) else { return };
     let Some(there) = all.get_mut(&address) else { return };
     if let Some(known) = there.iter_mut().find(|known| known.contact.client_id() == client_id) {
         known.on_record = false;
@@ -281,6 +287,21 @@ mod tests {
         commit(&contacts, &one, early);
         let recorded = Contact::from_bytes(&put(&second)).expect("a contact");
         assert_eq!(recorded.servers.len(), 2);
+    }
+
+    #[test]
+    fn none_behind_a_gateway_is_forgotten_before_the_others() {
+        let contacts = Contacts::default();
+        let alone = Origin::new(b"c", [10, 0, 0, 3].into(), [10, 0, 1, 1].into(), Transport::Tcp);
+        let origins = [origin("a", 1), origin("b", 1), alone];
+        for origin in &origins {
+            commit(&contacts, origin, Contact::new(origin).to_bytes().into());
+        }
+        let [a, b, c] = origins.map(|origin| Arc::<str>::from(origin.client_id()));
+        let apart = |ids: &[&Arc<str>]| contacts.apart(ids.iter().copied().cloned().collect());
+        assert_eq!(apart(&[&a, &c]), [c.clone()].into());
+        assert_eq!(apart(&[&b]), [].into());
+        assert_eq!(apart(&[&a, &b]), [a, b].into());
     }
 
     #[test]

@@ -25,14 +25,19 @@ def lay_bridge():
     ip("link set lab up")
 
 
+def on_link(address):
+    """The address as ip(8) is told of it, with its network, to be used at once."""
+    return f"{address}/64 nodad" if ":" in address else f"{address}/24"
+
+
 @contextmanager
-def second_address():
+def second_address(address=SECOND_SERVER):
     """Gives the server's side another address for as long as the block runs."""
-    ip(f"address add {SECOND_SERVER}/24 dev lab")
+    ip(f"address add {on_link(address)} dev lab")
     try:
-        yield SECOND_SERVER
+        yield address
     finally:
-        ip(f"address del {SECOND_SERVER}/24 dev lab")
+        ip(f"address del {on_link(address)} dev lab")
 
 
 def lay_tap(name):

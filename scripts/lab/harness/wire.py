@@ -19,6 +19,8 @@ PREFERENCES = (
     "udp.try_heuristic_first:TRUE",
     # A tap that is full drops segments, which then come late.
     "tcp.reassemble_out_of_order:TRUE",
+    # A message of NLM and its result find each other by their cookie.
+    "nlm.msg_res_matching:TRUE",
 )
 FIELDS = ("rpc.xid", "rpc.msgtyp", "rpc.program", "rpc.programversion", "rpc.procedure")
 VERSION = FIELDS.index("rpc.programversion")

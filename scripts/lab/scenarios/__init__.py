@@ -6,6 +6,7 @@ from . import (
     client_crash,
     data_crash,
     deadlock,
+    dialects,
     files,
     granted_lost,
     libnfs,
@@ -45,6 +46,7 @@ SCENARIOS = {
     "libnfs": libnfs,
     "suites": suites,
     "wire": wire,
+    "dialects": dialects,
     "unprivileged": unprivileged,
 }
 
@@ -52,6 +54,7 @@ SCENARIOS = {
 CLEAT_ONLY = {
     "admin",
     "beside-statd",
+    "dialects",
     "libnfs",
     "portmap",
     "quickstart",

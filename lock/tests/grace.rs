@@ -494,3 +494,38 @@ fn a_cycle_closed_in_the_window_is_found_though_the_server_restarts_again() {
     assert_eq!(desk.reclaim("a", bytes(5, 9), X), Outcome::Granted);
     one_wait_ends_with_the_window(desk);
 }
+
+#[test]
+fn what_is_reclaimed_outlives_a_grant_of_it_that_was_narrowed_before_the_restart() {
+    let mut desk = Desk::new();
+    desk.lock("b", bytes(1, 4), X);
+    desk.lock_wait("a", bytes(1, 4), X);
+    let grant = grant_to(&desk.unlock("b", bytes(1, 4)), "a");
+    desk.restart(GRACE_MS, true);
+    // Of these bytes the grant takes nothing away any more.
+    assert_eq!(desk.lock("a", bytes(2, 4), X), Outcome::Granted);
+    desk.restart(GRACE_MS, false);
+    assert_eq!(desk.reclaim("a", bytes(1, 4), X), Outcome::Granted);
+    desk.call(|token| Input::EndGrace { token });
+    desk.refuse(grant);
+    assert_eq!(desk.held(), "a 1-4 X");
+}
+
+#[test]
+fn a_grant_of_less_leaves_alone_what_was_reclaimed_beside_it() {
+    let mut desk = Desk::new();
+    desk.lock("a", bytes(6, 9), X);
+    desk.lock("b", bytes(1, 5), X);
+    desk.lock_wait("a", bytes(1, 6), S);
+    let grant = grant_to(&desk.unlock("b", bytes(1, 5)), "a");
+    for _ in 0..2 {
+        // The records lack that a has no more than this of byte 6 since.
+        desk.restart(GRACE_MS, false);
+        assert_eq!(desk.reclaim("a", bytes(7, 9), X), Outcome::Granted);
+        assert_eq!(desk.reclaim("a", bytes(1, 6), S), Outcome::Granted);
+    }
+    desk.restart(GRACE_MS, false);
+    desk.refuse(grant);
+    assert_eq!(desk.reclaim("a", bytes(1, 6), S), Outcome::Granted);
+    assert_eq!(desk.held(), "a 1-6 S, a 7-9 X");
+}

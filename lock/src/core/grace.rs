@@ -211,6 +211,7 @@ impl Core {
     ) -> Outcome {
         self.register(owner, request.incarnation, &request.contact, fx);
         self.counters.reclaimed += 1;
+        self.keep_after_grants(owner, file, request, fx);
         let pieces: Vec<u32> = self.table.locks.own_in(owner, file, request.range).collect();
         let standing = |ix: u32| self.table.locks.get(ix).attrs.standing;
         if pieces.iter().any(|&ix| standing(ix) == Standing::Unreclaimed)
@@ -226,7 +227,7 @@ impl Core {
             let held = self.table.locks.get(ix);
             // What was granted and not acknowledged has its own way to become settled.
             if let Standing::Pending(waiter) = held.attrs.standing {
-                self.keep_after_grant(waiter, request, fx);
+                self.note_under_grant(waiter, request);
                 continue;
             }
             // Where the records are all there is, the client holds what they say: one that reclaims
@@ -255,20 +256,31 @@ impl Core {
         Outcome::Granted
     }
 
-    /// A client that reclaims what an unacknowledged grant gave it has that much, whatever it says
-    /// to the grant: the records may lack its acknowledgement and what it did since.
-    fn keep_after_grant(&mut self, waiter: u32, request: &LockRequest, fx: &mut Vec<Effect>) {
+    /// A client that reclaims has that much, whatever it says to an unacknowledged grant: the
+    /// records may lack its acknowledgement and what it did since.
+    fn keep_after_grants(
+        &mut self,
+        owner: u32,
+        file: u32,
+        request: &LockRequest,
+        fx: &mut Vec<Effect>,
+    ) {
+        let &LockRequest { range, mode, incarnation, .. } = request;
+        for grant in self.table.grants_in(owner, file, range) {
+            let granted = self.table.queue.granted_mut(grant);
+            if granted.is_some_and(|granted| granted.raise(range, (mode, incarnation))) {
+                fx.push(self.table.put_waiter(grant));
+            }
+        }
+    }
+
+    fn note_under_grant(&mut self, waiter: u32, request: &LockRequest) {
         let &LockRequest { range, mode, incarnation, .. } = request;
         if let (Some(window), Some(range)) =
             (&mut self.grace, self.table.queue.range(waiter).intersect(range))
         {
             let seq = self.table.queue.seq(waiter);
             window.under_grants.entry(seq).or_default().push((range, mode, incarnation));
-        }
-        let hold = (mode, incarnation);
-        let granted = self.table.queue.granted_mut(waiter);
-        if granted.is_some_and(|granted| granted.raise(range, hold)) {
-            fx.push(self.table.put_waiter(waiter));
         }
     }
 

@@ -226,7 +226,7 @@ impl Core {
 }
 
 /// The parts of a snapshot that are held in no stronger mode, neighbours joined.
-fn not_stronger(snapshot: &[Undo], mode: Mode) -> Vec<Range> {
+pub(super) fn not_stronger(snapshot: &[Undo], mode: Mode) -> Vec<Range> {
     let mut parts: Vec<Range> = Vec::new();
     for part in snapshot {
         if part.held.is_some_and(|(held, _)| held > mode) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Core;
 use super::grace::Window;
+use super::grants::not_stronger;
 use crate::config::{Config, Recovery};
 use crate::effect::{Effect, GraceEvent};
 use crate::record::{LockRecord, Record, RecordOp, ShareRecord, WaiterRecord};
@@ -149,14 +150,14 @@ impl Core {
             queue.in_order().filter(|&ix| queue.get(ix).granted.is_some()).collect();
         for ix in grants {
             let (waiter, range) = (self.table.queue.get(ix), self.table.queue.range(ix));
-            let undo = waiter.granted.as_ref().map(|granted| granted.undo.as_slice());
-            let &Waiter { owner, file, mode, incarnation, .. } = waiter;
+            let &Waiter { owner, file, mode, incarnation, ref granted, .. } = waiter;
+            let given = granted.as_ref().map(|granted| not_stronger(&granted.undo, mode));
             let attrs = Attrs { mode, incarnation, standing: Standing::Unreclaimed };
             let locks = &self.table.locks;
             let pieces: Vec<u32> = locks
                 .own_in(owner, file, range)
                 .filter(|&lock| locks.get(lock).attrs == attrs)
-                .filter(|&lock| covers(undo.unwrap_or_default(), locks.range(lock)))
+                .filter(|&lock| given.iter().flatten().any(|part| part.contains(locks.range(lock))))
                 .collect();
             for lock in pieces {
                 let reclaim = self.table.locks.get(lock).reclaim;
@@ -194,15 +195,4 @@ impl Core {
             under_grants: BTreeMap::new(),
         });
     }
-}
-
-/// Whether the list, which ascends, has every byte of the range.
-fn covers(undo: &[crate::record::Undo], range: crate::types::Range) -> bool {
-    let mut next = Some(range.first());
-    for part in undo {
-        if next.is_some_and(|next| part.range.first() <= next && next <= part.range.last()) {
-            next = part.range.last().checked_add(1);
-        }
-    }
-    next.is_none_or(|next| next > range.last())
 }

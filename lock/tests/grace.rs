@@ -499,10 +499,11 @@ fn a_cycle_closed_in_the_window_is_found_though_the_server_restarts_again() {
 fn what_is_reclaimed_outlives_a_grant_of_it_that_was_narrowed_before_the_restart() {
     let mut desk = Desk::new();
     desk.lock("b", bytes(1, 4), X);
+    desk.lock("b", bytes(20, 20), X);
     desk.lock_wait("a", bytes(1, 4), X);
     let grant = grant_to(&desk.unlock("b", bytes(1, 4)), "a");
     desk.restart(GRACE_MS, true);
-    // Of these bytes the grant takes nothing away any more.
+    // While the window is open for b, and of these bytes the grant takes nothing away any more.
     assert_eq!(desk.lock("a", bytes(2, 4), X), Outcome::Granted);
     desk.restart(GRACE_MS, false);
     assert_eq!(desk.reclaim("a", bytes(1, 4), X), Outcome::Granted);

@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
+from .forgotten import Forgotten
 from .guest import TOOLS
 from .probe import InGrace, LockManager, find_file
 from .referee import CYCLE, Referee, RefereeServer
@@ -62,6 +63,7 @@ class Torture:
         self.random = random.Random(plan.seed)
         self.referee = Referee(FILES, CELLS)
         self.listener = RefereeServer(self.referee)
+        self.forgotten = Forgotten(lab, server, self.referee, CELL_BYTES)
         self.kills = 0
         self.rounds = 0
         self.audited = Counter()
@@ -107,11 +109,13 @@ class Torture:
             time.sleep(self.random.uniform(0, ALIVE_S_MAX))
             if self.random.random() < AUDITED:
                 self.audit()
+            self.forgotten.clear()
             self.crash()
         if self.plan.forget and self.referee.findings:
             # It is proven, and what the lockers believe to hold takes its time to end.
             return
         time.sleep(CALM_S)
+        self.forgotten.clear()
         self.audit()
         self.end_lockers(channels)
         self.check_nothing_left()
@@ -183,6 +187,8 @@ class Torture:
     def end_lockers(self, channels):
         self.referee.stop()
         late = self.finish(channels, END_LIMIT_S)
+        if late and self.forgotten.clear():
+            late = self.finish(late, END_LIMIT_S)
         if late:
             self.tell_late(END_LIMIT_S)
             late = self.finish(late, LOST_LIMIT_S - END_LIMIT_S)
@@ -212,7 +218,7 @@ class Torture:
         handles = self.handles()
         with LockManager() as manager:
             while any(left := [manager.test(handle, 0, 0) for handle in handles]):
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline and not self.forgotten.clear():
                     self.referee.find(f"nobody is left, and these are on record: {left}")
                     return
                 time.sleep(0.2)
@@ -251,6 +257,8 @@ class Torture:
             f"audits: {audited['times']} of {audited['locks']} locks in all,"
             f" {audited['in grace']} put off for grace"
         )
+        if self.forgotten.cleared:
+            yield f"{self.forgotten.cleared} locks that a guest's kernel forgot were cleared by hand"
         if closed:
             yield (
                 f"grace: {len(windows)} windows, {len(windows) - len(closed)} cut short by a kill;"

@@ -9,9 +9,16 @@ use super::types::{Body, Callback, Event, Lane, Message, Reply, Request, Stat, W
 impl World {
     pub fn replied(&mut self, reply: &Reply) {
         let Request { host, life, connection, process, lane, xid, body } = reply.to;
+        let it = &self.hosts[host];
+        if (it.life, it.connection) != (life, connection) || !it.is_reachable() {
+            return;
+        }
+        if it.protocol.is_connected() && reply.epoch > it.known_epoch {
+            // A connection ends with its server. Who made a new one knows why, unasked.
+            self.server_restarted(host, reply.epoch);
+        }
         let it = &mut self.hosts[host];
-        let current = it.under_way.get(&lane).is_some_and(|under_way| under_way.request.xid == xid);
-        if (it.life, it.connection) != (life, connection) || !it.is_reachable() || !current {
+        if it.under_way.get(&lane).is_none_or(|under_way| under_way.request.xid != xid) {
             return;
         }
         it.under_way.remove(&lane);

@@ -70,9 +70,11 @@ impl Core {
             let waiting = self.table.queue.own_on(owner, file);
             found.extend(waiting.map(|ix| self.table.queue.seq(ix)));
         }
-        if !found.is_empty() {
-            // Built at once and merged: there may be thousands.
-            candidates.append(&mut found.into_iter().collect());
+        if candidates.is_empty() {
+            // Built at once: there may be thousands.
+            *candidates = found.into_iter().collect();
+        } else {
+            candidates.extend(found);
         }
     }
 

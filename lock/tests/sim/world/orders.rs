@@ -58,7 +58,13 @@ impl Ordered {
 
     /// Something that is gone from the table though nobody ordered it.
     fn missing(&self, before: &Table, after: &Table) -> Option<String> {
-        let lock = before.locks.iter().filter(|lock| !self.lock(lock)).find(|lock| {
+        // What a grant gave may go back with it to what was there before.
+        let under_grant = |lock: &Lock| {
+            let mut ending = before.granted().filter(|it| it.who == lock.who && self.lets_end(it));
+            ending.any(|grant| lock.span.cells().any(|cell| grant.span.has(cell)))
+        };
+        let ordered = |lock: &Lock| self.lock(lock) || under_grant(lock);
+        let lock = before.locks.iter().filter(|lock| !ordered(lock)).find(|lock| {
             !lock.span.cells().all(|cell| after.covers(lock.who, cell, lock.span.mode))
         });
         let share = before.shares.iter().filter(|share| !self.share(share));

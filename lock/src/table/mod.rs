@@ -90,11 +90,11 @@ impl Table {
         }
     }
 
-    /// Notes that an owner's locks are others than before.
-    fn note_changed(&mut self, owner: u32) {
-        if self.queue.waiting() > 0
-            && self.queue.own_all(owner).any(|ix| self.queue.get(ix).granted.is_none())
-        {
+    /// Notes that an owner's locks on a file are others than before. Where nobody waits for the file
+    /// that makes nobody wait for anybody else.
+    fn note_changed(&mut self, owner: u32, file: u32) {
+        let waits = |ix: u32| self.queue.get(ix).granted.is_none();
+        if self.names.files[file].waiting > 0 && self.queue.own_all(owner).any(waits) {
             self.changed.insert(owner);
         }
     }

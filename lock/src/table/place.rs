@@ -93,7 +93,7 @@ impl Table {
     /// Carries out a plan, in memory and as record changes.
     pub(crate) fn apply(&mut self, plan: Plan, ids: &mut Ids, fx: &mut Vec<Effect>) {
         let Plan { owner, file, range, put, cuts, .. } = plan;
-        self.note_changed(owner);
+        self.note_changed(owner, file);
         let id = put.is_some().then(|| ids.fresh());
         for cut in cuts {
             self.note_weakened(&cut, range, put.as_ref());
@@ -143,7 +143,7 @@ impl Table {
     pub(crate) fn release(&mut self, ix: u32, fx: &mut Vec<Effect>) {
         let range = self.locks.range(ix);
         let held = self.remove_lock(ix);
-        self.note_changed(held.owner);
+        self.note_changed(held.owner, held.file);
         self.note_freed(held.file, range);
         fx.push(self.delete_lock(&held));
     }

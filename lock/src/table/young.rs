@@ -4,7 +4,7 @@ use super::tree::{Entry, LockEntry, Placed, Query, Tree};
 
 /// How many of a mode they are at most: each search looks at all. With assertions they are fewer, so
 /// that tests of few locks reach the trees.
-const YOUNG_MAX: usize = if cfg!(debug_assertions) { 3 } else { 16 };
+const YOUNG_MAX: usize = if cfg!(debug_assertions) { 3 } else { 8 };
 
 /// Locks of one mode with the numbers of their files, in the order of their coming. Most are given
 /// up soon: so most never go to a tree, which costs more to change than to search.
@@ -33,12 +33,10 @@ impl Young {
 
     /// The first behind a key that is on the file and that the query fits.
     fn next(&self, file: u32, query: &Query, behind: Option<u128>) -> Option<&LockEntry> {
-        let left = self.0.iter().filter(|(on, entry)| {
-            // All is asked of each: which of it is so where is not to be foretold.
-            (*on == file) & (entry.first() <= query.range.last()) & entry.fits(query)
-                && behind.is_none_or(|key| entry.key() > key)
-        });
-        left.map(|(_, entry)| entry).min_by_key(|entry| entry.key())
+        let there = self.0.iter().filter(|young| young.0 == file).map(|(_, entry)| entry);
+        let fits = |entry: &&LockEntry| entry.first() <= query.range.last() && entry.fits(query);
+        let left = there.filter(fits).filter(|entry| behind.is_none_or(|key| entry.key() > key));
+        left.min_by_key(|entry| entry.key())
     }
 
     /// The first by position that the query fits and `accept` takes, of those on a file: here, and

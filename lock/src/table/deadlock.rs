@@ -241,13 +241,15 @@ impl Table {
         let mut stopped = None;
         let (mut foremost, mut lock) = (true, None);
         let query = Query { range, except: owner, before: u64::MAX };
-        let trees = &self.names.files[file].locks;
         let by_lock = &mut |entry: &LockEntry| {
             lock = Some(entry.ix());
             stopped = walk.look_at(entry.owner, owner, target);
             stopped.is_some()
         };
-        if opposing(mode).iter().all(|&other| trees[side(other)].find(&query, by_lock).is_none()) {
+        if opposing(mode)
+            .iter()
+            .all(|&other| self.find_lock(file, other, &query, by_lock).is_none())
+        {
             self.find_ahead(Some(owner), file, range, mode, seq, |ix| {
                 foremost = false;
                 stopped = walk.look_at(self.queue.get(ix).owner, owner, target);

@@ -5,6 +5,7 @@ use super::names::side;
 use super::own::Owns;
 use super::slab::Slab;
 use super::tree::{Entry, LockEntry, NOBODY, OwnEntry, Placed, Query};
+use super::young::Young;
 use crate::record::{LockRecord, Record, RecordKey, Undo};
 use crate::types::{LockId, Mode, Range};
 
@@ -50,6 +51,8 @@ struct Piece {
 pub(crate) struct Locks {
     pieces: Slab<Piece>,
     own: Owns,
+    /// The latest of each mode, which are not in the trees of their files.
+    young: [Young; 2],
     /// How many pieces are unreclaimed.
     pub(crate) unreclaimed: u64,
 }
@@ -135,9 +138,11 @@ impl Table {
         self.locks.count_standing(held.attrs.standing, true);
         let ix = self.locks.pieces.insert(Piece { range, held });
         self.locks.own.insert(owner, OwnEntry::new(ix, range, file));
-        let slot = &mut self.names.files[file];
-        slot.held += 1;
-        slot.locks[side(mode)].insert(LockEntry::new(ix, range, owner));
+        self.names.files[file].held += 1;
+        let entry = LockEntry::new(ix, range, owner);
+        if let Some((file, entry)) = self.locks.young[side(mode)].insert(file, entry) {
+            self.names.files[file].old_locks[side(mode)].insert(entry);
+        }
         self.note_holder(owner, file);
         ix
     }
@@ -148,9 +153,11 @@ impl Table {
         let Held { owner, file, .. } = held;
         self.locks.own.remove(owner, OwnEntry::new(ix, range, file));
         let slot = &mut self.names.files[file];
-        let entry = LockEntry::new(ix, range, owner);
-        slot.locks[side(held.attrs.mode)].remove(entry.key());
         slot.held -= 1;
+        let side = side(held.attrs.mode);
+        if !self.locks.young[side].remove(ix) {
+            slot.old_locks[side].remove(LockEntry::new(ix, range, owner).key());
+        }
         self.note_holder(held.owner, held.file);
         self.names.file_shrank(held.file);
         self.locks.count_standing(held.attrs.standing, false);
@@ -165,9 +172,10 @@ impl Table {
         let piece = &mut self.locks.pieces[ix];
         let old = std::mem::replace(&mut piece.range, range);
         let Held { owner, file, attrs: Attrs { mode, .. }, .. } = piece.held;
-        let by_mode = &mut self.names.files[file].locks[side(mode)];
         let entry = |range| LockEntry::new(ix, range, owner);
-        by_mode.change(entry(old), entry(range));
+        if !self.locks.young[side(mode)].change(entry(range)) {
+            self.names.files[file].old_locks[side(mode)].change(entry(old), entry(range));
+        }
         let entry = |range| OwnEntry::new(ix, range, file);
         self.locks.own.change(owner, entry(old), entry(range));
     }
@@ -229,9 +237,21 @@ impl Table {
         mut accept: impl FnMut(u32) -> bool,
     ) -> Option<u32> {
         let query = Query { range, except: owner.unwrap_or(NOBODY), before: u64::MAX };
-        let trees = &self.names.files[file].locks;
         let accept = &mut |entry: &LockEntry| accept(entry.ix());
-        opposing(mode).iter().find_map(|&other| trees[side(other)].find(&query, accept))
+        opposing(mode).iter().find_map(|&other| self.find_lock(file, other, &query, accept))
+    }
+
+    /// The first lock on the file by position that has the mode, that the query fits and that
+    /// `accept` takes.
+    pub(super) fn find_lock(
+        &self,
+        file: u32,
+        mode: Mode,
+        query: &Query,
+        accept: &mut impl FnMut(&LockEntry) -> bool,
+    ) -> Option<u32> {
+        let tree = &self.names.files[file].old_locks[side(mode)];
+        self.locks.young[side(mode)].find(file, tree, query, accept)
     }
 
     /// The owner's pieces on the file that overlap the range, ascending: as [`Locks::own_in`], but
@@ -240,8 +260,8 @@ impl Table {
     pub(crate) fn own_near(&self, owner: u32, file: u32, range: Range) -> Vec<u32> {
         let query = Query { range, except: NOBODY, before: u64::MAX };
         let (mut looked_at, mut found) = (0, Vec::new());
-        for tree in &self.names.files[file].locks {
-            let too_many = tree.find(&query, &mut |entry| {
+        for mode in [Mode::Shared, Mode::Exclusive] {
+            let too_many = self.find_lock(file, mode, &query, &mut |entry| {
                 looked_at += 1;
                 if entry.owner == owner {
                     found.push(entry.ix());
@@ -259,8 +279,12 @@ impl Table {
 
     /// Calls `visit` for every piece on the file that overlaps the range.
     pub(crate) fn each_lock(&self, file: u32, range: Range, visit: &mut impl FnMut(u32)) {
-        for tree in &self.names.files[file].locks {
-            tree.each(range, visit);
+        let query = Query { range, except: NOBODY, before: u64::MAX };
+        for mode in [Mode::Shared, Mode::Exclusive] {
+            self.find_lock(file, mode, &query, &mut |entry| {
+                visit(entry.ix());
+                false
+            });
         }
     }
 

@@ -12,6 +12,7 @@ mod shares;
 mod slab;
 mod tree;
 mod turn;
+mod young;
 
 pub(crate) use deadlock::Wish;
 pub(crate) use locks::{Attrs, Held, Standing};

@@ -13,8 +13,8 @@ use crate::types::{FileId, Mode, Owner};
 #[derive(Debug)]
 pub(crate) struct FileSlot {
     pub(crate) id: FileId,
-    /// Held locks by place, by mode.
-    pub(crate) locks: [Tree<LockEntry>; 2],
+    /// Held locks by place, by mode, but for the latest.
+    pub(crate) old_locks: [Tree<LockEntry>; 2],
     /// Waiting requests by place, by mode.
     pub(crate) queue: [Tree<WaiterEntry>; 2],
     /// How many pieces are held.
@@ -133,7 +133,7 @@ impl Names {
         }
         let slot = FileSlot {
             id: id.clone(),
-            locks: Default::default(),
+            old_locks: Default::default(),
             queue: Default::default(),
             held: 0,
             waiting: 0,

@@ -146,15 +146,6 @@ impl<E: Placed> Tree<E> {
             Tree::Many(root) => root.find(query, accept),
         }
     }
-
-    /// Calls `visit` for everything that overlaps the range, by position.
-    pub(crate) fn each(&self, range: Range, visit: &mut impl FnMut(u32)) {
-        let query = Query { range, except: NOBODY, before: u64::MAX };
-        self.find(&query, &mut |entry| {
-            visit(entry.ix());
-            false
-        });
-    }
 }
 
 /// A walk in order.

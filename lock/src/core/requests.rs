@@ -191,7 +191,9 @@ impl Core {
         request: &LockRequest,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
-        if let Some(refusal) = self.room_for_client(&request.owner.client_id, fx) {
+        if known.0.is_none()
+            && let Some(refusal) = self.room_for_client(&request.owner.client_id, fx)
+        {
             return refusal;
         }
         let &LockRequest { id, range, mode, incarnation, reclaim, .. } = request;
@@ -222,7 +224,9 @@ impl Core {
         obstacle: &Obstacle,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
-        if let Some(refusal) = self.room_for_client(&request.owner.client_id, fx) {
+        if known.0.is_none()
+            && let Some(refusal) = self.room_for_client(&request.owner.client_id, fx)
+        {
             return refusal;
         }
         let (owner, file) = self.intern(known, request);

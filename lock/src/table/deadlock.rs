@@ -142,6 +142,9 @@ impl Table {
     /// One of those that changed which waits for itself by what it waits for already, as far as one
     /// is found among `edges_max` obstacles. Who is in no cycle is noted as changed no more.
     pub(crate) fn changed_into_cycle(&mut self, edges_max: u64) -> Option<u32> {
+        if self.changed.is_empty() {
+            return None;
+        }
         let mut walk = std::mem::take(&mut self.walk);
         let mut left: Vec<u32> = self.changed.iter().copied().collect();
         let mut edges_left = edges_max;

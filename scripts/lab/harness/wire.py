@@ -11,8 +11,10 @@ from .report import CheckFailed
 
 # Of an expert's notes: what is wrong with the packet itself, not with how it travelled.
 WRONG = "_ws.malformed || _ws.expert.severity >= 0x800000"
+# What was in an earlier packet already, which tshark does not decode a second time.
+REPEATED = "tcp.analysis.retransmission || tcp.analysis.spurious_retransmission"
 # Of packets with something in them: no RPC, nor a piece of one that ends in a later packet.
-FOREIGN = "(tcp.len > 0 || udp) && !icmp && !rpc && !tcp.reassembled_in"
+FOREIGN = f"(tcp.len > 0 || udp) && !icmp && !rpc && !tcp.reassembled_in && !({REPEATED})"
 PREFERENCES = (
     # A client's source port may be one that tshark knows as some other protocol's.
     "tcp.try_heuristic_first:TRUE",

@@ -45,7 +45,10 @@ class Channel:
         self.send_line(json.dumps(words))
 
     def send_line(self, line):
-        self.socket.sendall(line.encode() + b"\n")
+        try:
+            self.socket.sendall(line.encode() + b"\n")
+        except OSError as error:
+            raise CheckFailed(f"{self.name}: {error}") from None
 
     def receive(self, deadline):
         self.socket.settimeout(max(deadline - time.monotonic(), 0.001))

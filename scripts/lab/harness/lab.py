@@ -34,13 +34,16 @@ class Lab:
             guest.wait_ready()
 
     def run(self, name, scenario):
-        """Runs one scenario, and leaves fresh guests behind where it failed."""
+        """Runs one scenario, and leaves fresh guests behind where it failed.
+
+        Whatever broke in it is its failure, and the next scenario's turn comes.
+        """
         print(f"== {name}: {scenario.__doc__}", flush=True)
         self.scenario = name
         failed_before = self.report.failed
         try:
             scenario.run(self)
-        except CheckFailed as failure:
+        except Exception as failure:
             self.report.fail(f"{name} could go on", failure)
         if self.report.failed > failed_before:
             for guest in self.guests:

@@ -1,6 +1,7 @@
 """What was checked and what came of it: one line for each check, and the closing count."""
 
 import time
+import traceback
 from contextlib import contextmanager
 
 # A failing command may say the same of thousands of files.
@@ -25,6 +26,14 @@ def expect_within(what, seconds, limit):
         raise CheckFailed(f"{what}: expected it within {limit} s, it took {seconds:.1f} s")
 
 
+def describe(failure):
+    """What a check found, or where something broke that no check had in mind."""
+    if isinstance(failure, CheckFailed):
+        return str(failure)
+    *_, frame = traceback.extract_tb(failure.__traceback__)
+    return f"{type(failure).__name__}: {failure}\nat {frame.filename}:{frame.lineno}, {frame.line}"
+
+
 class Report:
     def __init__(self):
         self.passed = 0
@@ -36,7 +45,7 @@ class Report:
         start = time.monotonic()
         try:
             yield
-        except CheckFailed as failure:
+        except Exception as failure:
             self.fail(title, failure, time.monotonic() - start)
         else:
             self.passed += 1
@@ -45,7 +54,7 @@ class Report:
     def fail(self, title, failure, seconds=0.0):
         self.failed += 1
         print(f"FAIL {seconds:6.1f} s  {title}")
-        lines = str(failure).splitlines()
+        lines = describe(failure).splitlines()
         omitted = [f"({len(lines) - SHOWN_LINES} more lines)"] if len(lines) > SHOWN_LINES else []
         for line in lines[:SHOWN_LINES] + omitted:
             print(" " * 15 + line, flush=True)

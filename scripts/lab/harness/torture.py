@@ -217,11 +217,17 @@ class Torture:
         deadline = time.monotonic() + CLEAR_LIMIT_S
         handles = self.handles()
         with LockManager() as manager:
-            while any(left := [manager.test(handle, 0, 0) for handle in handles]):
+            while left := self.left(manager, handles):
                 if time.monotonic() > deadline and not self.forgotten.clear():
                     self.referee.find(f"nobody is left, and these are on record: {left}")
                     return
                 time.sleep(0.2)
+
+    def left(self, manager, handles):
+        try:
+            return [holder for handle in handles if (holder := manager.test(handle, 0, 0))]
+        except InGrace:
+            return ["something that is to be reclaimed"]
 
     def check_counters(self):
         for file in range(FILES):

@@ -50,7 +50,7 @@ def run(directory, keep):
         shutil.rmtree(directory)
         return status
     print(f"lab: logs are kept in {directory}", file=sys.stderr)
-    return status if status > 0 else 128 - status
+    return status if status >= 0 else 128 - status
 
 
 def arrange_mounts(directory):

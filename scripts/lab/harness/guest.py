@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .network import AGENT_PORT, SERVER, ip, lay_tap
@@ -154,11 +155,14 @@ class Guest:
     def thaw(self):
         self.process.send_signal(signal.SIGCONT)
 
-    def unplug(self):
+    @contextmanager
+    def unplugged(self):
+        """Out of everybody's reach for as long as the block runs."""
         ip(f"link set {self.tap} down")
-
-    def plug_in(self):
-        ip(f"link set {self.tap} up")
+        try:
+            yield
+        finally:
+            ip(f"link set {self.tap} up")
 
     def connect(self):
         return socket.create_connection((self.address, AGENT_PORT), timeout=1)

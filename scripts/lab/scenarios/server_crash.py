@@ -72,13 +72,12 @@ def what_was_held(lab, a, b, thief):
 def out_of_reach(lab, server, one, a, thief, newcomer):
     with lab.check("a guest that is out of reach at the restart reclaims when it is back"):
         expect("g1's lock", a.do("lock ex 0 100"), "ok")
-        one.unplug()
-        server.kill()
-        server.start()
-        thief.ask("lock ex 50 1")
-        newcomer.ask("lock ex 500 10")
-        time.sleep(OUT_OF_REACH_S)
-        one.plug_in()
+        with one.unplugged():
+            server.kill()
+            server.start()
+            thief.ask("lock ex 50 1")
+            newcomer.ask("lock ex 500 10")
+            time.sleep(OUT_OF_REACH_S)
         seconds, answer = seconds_until(lambda: newcomer.answer(120))
         expect("g2's lock of a free range", answer, "ok")
         expect_within("g2's lock of a free range", seconds, REACH_LIMIT_S)

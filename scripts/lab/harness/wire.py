@@ -15,6 +15,10 @@ WRONG = "_ws.malformed || _ws.expert.severity >= 0x800000"
 REPEATED = "tcp.analysis.retransmission || tcp.analysis.spurious_retransmission"
 # Of packets with something in them: no RPC, nor a piece of one that ends in a later packet.
 FOREIGN = f"(tcp.len > 0 || udp) && !icmp && !rpc && !tcp.reassembled_in && !({REPEATED})"
+# A repetition that overtakes a later segment has this name instead, and so has a segment that comes
+# late for the first time.
+LATE = "tcp.analysis.out_of_order"
+SEGMENT = ("tcp.stream", "tcp.srcport", "tcp.seq", "tcp.len")
 PREFERENCES = (
     # A client's source port may be one that tshark knows as some other protocol's.
     "tcp.try_heuristic_first:TRUE",
@@ -70,7 +74,15 @@ def wrong_packets(file):
 
 def undecoded_packets(file):
     """Those that tshark does not take for RPC, one line each."""
-    return tshark(file, FOREIGN)
+    late = segments(file, f"{FOREIGN} && {LATE}")
+    seen = set(segments(file, f"tcp.len > 0 && !{LATE}")) if late else set()
+    new = [f"out of order: {segment}" for segment in late if segment not in seen]
+    return tshark(file, f"{FOREIGN} && !{LATE}") + new
+
+
+def segments(file, display_filter):
+    fields = [word for name in SEGMENT for word in ("-e", name)]
+    return tshark(file, display_filter, "-T", "fields", *fields)
 
 
 def calls_and_replies(file, programs):

@@ -8,6 +8,9 @@ from .report import CheckFailed, NoAnswer
 
 # An answer that needs no waiting: a round trip to the server, and a guest's slow system calls.
 ANSWER_S = 10
+# What the server says or grants at once. Where the clients' own repetition would have to help it
+# takes 5 s, while they are told of grace, or 30 s; a busy machine may take a second over anything.
+AT_ONCE_S = 4
 
 
 class Locker:

@@ -1,9 +1,8 @@
 """processes of both guests wait for each other: one is told EDEADLK, and the others go on"""
 
-from harness.locker import lockers, seconds_until
+from harness.locker import AT_ONCE_S, lockers, seconds_until
 from harness.report import CheckFailed, expect, expect_within
 
-REFUSAL_LIMIT_S = 1
 # Python's names for one and the same number.
 DEADLOCK = {"EDEADLK", "EDEADLOCK"}
 
@@ -23,7 +22,7 @@ def expect_deadlock(what, locker, command):
     seconds, answer = seconds_until(lambda: locker.do(command))
     if answer not in DEADLOCK:
         raise CheckFailed(f"{what}: expected EDEADLK, got {answer!r}")
-    expect_within(what, seconds, REFUSAL_LIMIT_S)
+    expect_within(what, seconds, AT_ONCE_S)
 
 
 def cycle_of_two(lab, one, two, at):

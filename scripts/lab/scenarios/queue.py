@@ -3,12 +3,11 @@
 import time
 from contextlib import contextmanager
 
-from harness.locker import lockers, seconds_until
+from harness.locker import AT_ONCE_S, lockers, seconds_until
 from harness.report import expect, expect_within
 
 IN_ROW = 10
 IN_CRASH = 6
-HANDOVER_LIMIT_S = 1
 # After the server's death the guests have to connect anew, and Linux takes its time for it.
 RECOVERY_LIMIT_S = 30
 
@@ -22,7 +21,7 @@ def run(lab):
         with lab.check(f"{IN_ROW} processes of two guests each get the lock once, in their order"):
             with row(f"{at}/row", one, two, IN_ROW) as (holder, waiters):
                 expect("the holder's release", holder.do("flock un"), "ok")
-                serve(waiters, HANDOVER_LIMIT_S)
+                serve(waiters, AT_ONCE_S)
                 expect_free(holder, waiters)
         with row(f"{at}/crash", one, two, IN_CRASH) as (holder, waiters):
             crash(lab, server, holder, waiters)

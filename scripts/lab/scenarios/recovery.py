@@ -3,7 +3,7 @@
 import time
 from contextlib import contextmanager
 
-from harness.locker import Locker, lockers, seconds_until
+from harness.locker import AT_ONCE_S, Locker, lockers, seconds_until
 from harness.report import CheckFailed, expect, expect_within
 
 # How long reclaiming may take in this scenario.
@@ -46,7 +46,7 @@ def instant(lab, server, one, a, own, b):
             server.restart_killed("--recovery", "instant", "--grace-s", str(GRACE_S))
             seconds, answer = seconds_until(lambda: b.do("lock ex 500 10"))
             expect("g2's lock of a free range", answer, "ok")
-            expect_within("g2's lock of a free range", seconds, 1)
+            expect_within("g2's lock of a free range", seconds, AT_ONCE_S)
             expect("g2's lock of g1's range", b.do("lock sh 50 1"), "refused")
             expect("the way of it", b.do("test ex 0 100").rpartition(" ")[0], "ex 0 100")
             # Longer than it may take to reclaim, had it been told.

@@ -2,7 +2,7 @@
 
 import time
 
-from harness.locker import lockers, seconds_until
+from harness.locker import AT_ONCE_S, lockers, seconds_until
 from harness.report import expect, expect_within
 
 # Linux asks again every 5 s while it is told of grace. Grace itself may last 90 s.
@@ -64,7 +64,7 @@ def what_was_held(lab, a, b, thief):
         expect("g1's unlock", a.do("unlock 0 100"), "ok")
         seconds, answer = seconds_until(thief.answer)
         expect("g2's wait", answer, "ok")
-        expect_within("the hand-over", seconds, 1)
+        expect_within("the hand-over", seconds, AT_ONCE_S)
         expect("g1's second unlock", b.do("unlock 200 100"), "ok")
         expect("g2's lock of it", thief.do("lock ex 200 100"), "ok")
 

@@ -1,13 +1,12 @@
 """one guest mounts two addresses of the server: what looks like one process to NLM is two"""
 
-from harness.locker import lockers, seconds_until
+from harness.locker import AT_ONCE_S, lockers, seconds_until
 from harness.network import second_address
 from harness.report import expect, expect_within
 from harness.servers import CleatTwoAddresses
 
 # From the server's start: both addresses have to be found again.
 RECLAIM_LIMIT_S = 30
-HANDOVER_LIMIT_S = 1
 
 
 def run(lab):
@@ -49,7 +48,7 @@ def conflict(lab, a, b):
             expect("the holder's unlock", holder.do(f"unlock {own}"), "ok")
             seconds, answer = seconds_until(waiter.answer)
             expect("the waiter", answer, "ok")
-            expect_within("the hand-over", seconds, HANDOVER_LIMIT_S)
+            expect_within("the hand-over", seconds, AT_ONCE_S)
 
 
 def release(lab, a, b, asker):

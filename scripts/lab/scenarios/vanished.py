@@ -2,11 +2,10 @@
 
 import time
 
-from harness.locker import Locker, lockers, seconds_until
+from harness.locker import AT_ONCE_S, Locker, lockers, seconds_until
 from harness.report import expect, expect_within
 
 AWAY_S = 12
-HANDOVER_LIMIT_S = 1
 # From the thaw: the clients' connections stood still meanwhile.
 THAW_LIMIT_S = 15
 # From the reboot notice to the grant.
@@ -50,7 +49,7 @@ def frozen(lab, one, two, at):
         with lab.check("and what it held, until it gives it up"):
             waiter.expect_silence(0)
             expect("g1's unlock", held.do("unlock 0 100"), "ok")
-            expect("g2's wait", waiter.answer(HANDOVER_LIMIT_S), "ok")
+            expect("g2's wait", waiter.answer(AT_ONCE_S), "ok")
 
 
 def while_frozen(lab, held, thief, waiter, before, behind, leaver, follower):
@@ -65,7 +64,7 @@ def while_frozen(lab, held, thief, waiter, before, behind, leaver, follower):
         expect("the release", leaver.do("flock un"), "ok")
         seconds, answer = seconds_until(follower.answer)
         expect("the wait", answer, "ok")
-        expect_within("the hand-over", seconds, HANDOVER_LIMIT_S)
+        expect_within("the hand-over", seconds, AT_ONCE_S)
         time.sleep(AWAY_S)
         behind.expect_silence(0)
         waiter.expect_silence(0)

@@ -5,11 +5,12 @@
 mod harness;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cleat_nlm::wire::Stat;
-use harness::host::{Host, own_network};
+use harness::host::{Host, own_boot, own_network};
 use harness::{Client, EXCLUSIVE, RECLAIM, Server, Site, WAIT, until};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -240,4 +241,142 @@ fn limits_of_the_configuration_are_kept() {
     assert_eq!(b.lock(&file, 1, (4, 1), EXCLUSIVE), Stat::Granted);
     assert_eq!(b.lock(&file, 2, (0, 1), WAIT), Stat::Blocked);
     assert_eq!(b.lock(&file, 3, (0, 1), WAIT), Stat::DeniedNolocks);
+}
+
+/// A machine that can be rebooted, as far as a server can tell.
+struct Machine {
+    site: Site,
+    boot_id: PathBuf,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let site = Site::new();
+        let boot_id = site.path().join("boot_id");
+        own_boot(&boot_id);
+        Self { site, boot_id }
+    }
+
+    fn reboot(&self, boot_id: &str) {
+        std::fs::write(&self.boot_id, boot_id).expect("another boot");
+    }
+
+    fn serve(&self, durability: &str, grace_s: &str) -> Server {
+        let words = ["--recovery", "instant", "--durability", durability, "--grace-s", grace_s];
+        serve(&self.site, &words)
+    }
+
+    /// What another client's request for a byte that was never locked is answered with, first of
+    /// all, while a holds byte 0 on record.
+    fn newcomer(&self) -> Stat {
+        let mut b = client("b", B);
+        let file = b.file(&self.site);
+        let stat = b.lock(&file, 2, (1, 1), EXCLUSIVE);
+        if stat == Stat::Granted {
+            assert_eq!(b.lock(&file, 2, (0, 1), EXCLUSIVE), Stat::Denied);
+            assert_eq!(b.unlock(&file, 2, (1, 1)), Stat::Granted);
+        }
+        stat
+    }
+}
+
+#[test]
+fn after_a_reboot_records_that_were_not_synced_are_advice_for_the_whole_window_in_instant_mode() {
+    if !own_network() {
+        return;
+    }
+    let machine = Machine::new();
+    let server = machine.serve("process", "3");
+    let mut a = client("a", A);
+    let file = a.file(&machine.site);
+    assert_eq!(a.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+    server.kill();
+    machine.reboot("second");
+    let start = Instant::now();
+    let server = machine.serve("process", "3");
+    let mut a = client("a", A);
+    assert_eq!(a.lock(&file, 1, (0, 1), RECLAIM), Stat::Granted);
+    // It may have been acknowledged and lost with the machine, and so may another's.
+    assert_eq!(a.lock(&file, 1, (5, 1), RECLAIM), Stat::Granted);
+    assert_eq!(machine.newcomer(), Stat::DeniedGracePeriod);
+    until(SOON, Stat::Granted, || machine.newcomer());
+    assert!(start.elapsed() >= Duration::from_secs(3), "open to its end though all is reclaimed");
+    assert!(server.log().contains("3 s at most, in any case"));
+    server.kill();
+    let _server = machine.serve("process", "60");
+    assert_eq!(machine.newcomer(), Stat::Granted, "the window made good what was lost");
+}
+
+#[test]
+fn after_a_reboot_records_that_were_synced_are_exact() {
+    if !own_network() {
+        return;
+    }
+    let machine = Machine::new();
+    let server = machine.serve("power", "60");
+    let mut a = client("a", A);
+    let file = a.file(&machine.site);
+    assert_eq!(a.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+    server.kill();
+    machine.reboot("second");
+    let server = machine.serve("power", "60");
+    assert_eq!(machine.newcomer(), Stat::Granted);
+    let mut a = client("a", A);
+    assert_eq!(a.lock(&file, 1, (0, 1), RECLAIM), Stat::Granted);
+    assert_eq!(a.lock(&file, 1, (5, 1), RECLAIM), Stat::Denied, "it is not on record");
+    assert!(server.log().contains("no grace: the locks on record stand"));
+}
+
+#[test]
+fn a_window_over_advice_that_is_cut_off_is_held_again_whatever_is_synced_meanwhile() {
+    if !own_network() {
+        return;
+    }
+    let machine = Machine::new();
+    let server = machine.serve("process", "60");
+    let mut a = client("a", A);
+    let file = a.file(&machine.site);
+    assert_eq!(a.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+    server.kill();
+    machine.reboot("second");
+    for (durability, grace_s) in [("process", "60"), ("power", "60"), ("power", "2")] {
+        let start = Instant::now();
+        let server = machine.serve(durability, grace_s);
+        assert_eq!(machine.newcomer(), Stat::DeniedGracePeriod, "{durability}");
+        assert_eq!(client("a", A).lock(&file, 1, (0, 1), RECLAIM), Stat::Granted);
+        assert_eq!(machine.newcomer(), Stat::DeniedGracePeriod, "{durability}");
+        if grace_s == "2" {
+            until(SOON, Stat::Granted, || machine.newcomer());
+            assert!(start.elapsed() >= Duration::from_secs(2));
+        }
+        server.kill();
+    }
+    let _server = machine.serve("power", "60");
+    assert_eq!(machine.newcomer(), Stat::Granted);
+}
+
+#[test]
+fn the_grade_that_a_reboot_is_judged_by_is_that_of_the_last_instance_before_it() {
+    if !own_network() {
+        return;
+    }
+    let machine = Machine::new();
+    let server = machine.serve("process", "60");
+    let mut a = client("a", A);
+    let file = a.file(&machine.site);
+    assert_eq!(a.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+    server.kill();
+    // What is there when an instance starts is on the disk before it grants anything.
+    for (durability, boot_id, expected) in [
+        ("power", "first", Stat::Granted),
+        ("process", "second", Stat::Granted),
+        ("power", "second", Stat::Granted),
+        ("process", "third", Stat::Granted),
+        ("power", "fourth", Stat::DeniedGracePeriod),
+    ] {
+        machine.reboot(boot_id);
+        let server = machine.serve(durability, "60");
+        assert_eq!(machine.newcomer(), expected, "{durability} in the {boot_id} boot");
+        server.kill();
+    }
 }

@@ -226,6 +226,16 @@ fn a_clear_that_names_nothing_or_too_much_releases_nothing() {
     }
     let what = "cleat: say what to clear: --client, --file or --id; see cleat --help";
     refused(&site, &["locks", "clear"], 2, what);
+    let listed = json(&site, &["locks", "--client", "same@127.0.0.3"]);
+    let id = rows(&listed)[0]["id"].as_str().expect("an id");
+    let one = "cleat: --id names one lock: leave out --client and --file; see cleat --help";
+    for words in [
+        ["locks", "--client", "same@127.0.0.2", "clear", "--id", id],
+        ["locks", "clear", "--id", id, "--client", "same@127.0.0.3"],
+        ["locks", "--file", "/", "clear", "--id", id],
+    ] {
+        refused(&site, &words, 2, one);
+    }
     assert_eq!(rows(&json(&site, &["locks"])).len(), 2);
 }
 

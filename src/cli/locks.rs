@@ -46,7 +46,7 @@ enum Action {
     /// make sure that the process there is gone.
     Clear {
         /// The id of a lock or a waiting request, or 8 or more of its digits
-        #[arg(long, value_name = "ID", conflicts_with_all = ["file", "client"])]
+        #[arg(long, value_name = "ID")]
         id: Option<String>,
     },
 }
@@ -84,19 +84,25 @@ impl Locks {
     }
 
     fn clear(&self, id: Option<String>) -> Result<(), Trouble> {
+        let is_named = self.file.is_some() || self.client.is_some();
         let target = match id {
-            Some(id) => Target::Id(id),
-            None if self.file.is_none() && self.client.is_none() => {
-                let text = "cleat: say what to clear: --client, --file or --id; see cleat --help\n";
-                return Err(Trouble::Mistaken(text.to_owned()));
+            // clap would not see those that stand before the word clear.
+            Some(_) if is_named => {
+                return Err(mistaken("--id names one lock: leave out --client and --file"));
             }
-            None => Target::All(self.which()),
+            Some(id) => Target::Id(id),
+            None if is_named => Target::All(self.which()),
+            None => return Err(mistaken("say what to clear: --client, --file or --id")),
         };
         let Answer::Released(released) = self.server.ask_one(&Request::Clear(target))? else {
             return Err(unexpected());
         };
         if self.json { say_json(&released) } else { say_released(released) }
     }
+}
+
+fn mistaken(what: &str) -> Trouble {
+    Trouble::Mistaken(format!("cleat: {what}; see cleat --help\n"))
 }
 
 fn say_released(released: Released) -> Result<(), Trouble> {

@@ -13,6 +13,8 @@ use crate::vfs::{FILE_HANDLE_BYTES_MAX, FileHandle, FsError, Result};
 
 /// The most bytes of the kernel's part: two of ours go before it.
 const KERNEL_BYTES_MAX: usize = FILE_HANDLE_BYTES_MAX - 2;
+/// How often a handle is opened for which the kernel says it has no memory.
+const OPEN_TRIES: usize = 64;
 
 /// struct file_handle (open_by_handle_at(2)) with room for what we can carry.
 #[repr(C)]
@@ -92,6 +94,22 @@ pub(super) fn open(mount: impl AsFd, kind: u8, bytes: &[u8]) -> Result<OwnedFd> 
         f_handle: [0; KERNEL_BYTES_MAX],
     };
     raw.f_handle.get_mut(..bytes.len()).ok_or(FsError::BadHandle)?.copy_from_slice(bytes);
+    // ext4 says that it has no memory where the inode's number is being given to a new file at this
+    // moment: what the handle named is gone then, and the kernel says so once the new one is made.
+    let (mut opened, mut tries) = (open_raw(&mount, &mut raw), 1);
+    while matches!(opened, Err(Errno::NOMEM)) && tries < OPEN_TRIES {
+        std::thread::yield_now();
+        opened = open_raw(&mount, &mut raw);
+        tries += 1;
+    }
+    opened.map_err(|errno| match errno {
+        Errno::STALE | Errno::NOENT => FsError::Stale,
+        Errno::INVAL => FsError::BadHandle,
+        other => FsError::Os(other),
+    })
+}
+
+fn open_raw(mount: impl AsFd, raw: &mut Raw) -> std::result::Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // SAFETY: `raw` is a file_handle with handle_bytes bytes behind its head, and outlives the
     // call.
@@ -99,18 +117,14 @@ pub(super) fn open(mount: impl AsFd, kind: u8, bytes: &[u8]) -> Result<OwnedFd> 
         libc::syscall(
             libc::SYS_open_by_handle_at,
             mount.as_fd().as_raw_fd(),
-            &raw mut raw,
+            &raw mut *raw,
             flags.bits(),
         )
     };
     if result < 0 {
-        return Err(match last_errno() {
-            Errno::STALE | Errno::NOENT => FsError::Stale,
-            Errno::INVAL => FsError::BadHandle,
-            other => FsError::Os(other),
-        });
+        return Err(last_errno());
     }
-    let fd = i32::try_from(result).map_err(|_| FsError::Os(Errno::BADF))?;
+    let fd = i32::try_from(result).map_err(|_| Errno::BADF)?;
     // SAFETY: the call made this descriptor for us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -3,10 +3,12 @@
 use super::*;
 use crate::vfs::FILE_HANDLE_BYTES_MAX;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 with_both_handles!(
     handles_survive_rename_and_restart,
     handles_are_stale_once_the_file_is_gone,
+    handles_are_stale_also_while_the_number_of_what_is_gone_is_given_away,
     a_new_file_of_the_name_has_another_handle,
     made_up_handles_are_refused,
     one_file_has_one_identity,
@@ -66,6 +68,32 @@ fn handles_are_stale_once_the_file_is_gone(mut lab: Lab) {
         }
         lab.restart();
     }
+}
+
+fn handles_are_stale_also_while_the_number_of_what_is_gone_is_given_away(lab: Lab) {
+    const ROUNDS: usize = 200;
+    const LOOKS: usize = 20;
+    lab.make_dir(&alice(), "others", 0o777);
+    let (other, done) = (lab.path("others/other"), AtomicBool::new(false));
+    let gone = || {
+        let gone = lab.make_dir(&alice(), "gone", 0o755);
+        let wcc = &mut Wcc::default();
+        lab.fs.remove_dir(&alice(), &lab.fs.root(), b"gone", wcc).unwrap();
+        gone
+    };
+    let looks = |gone| (0..LOOKS).map(|_| lab.fs.attributes(&gone)).collect::<Vec<_>>();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                std::fs::create_dir(&other).unwrap();
+                std::fs::remove_dir(&other).unwrap();
+            }
+        });
+        let mut seen = (0..ROUNDS).flat_map(|_| looks(gone()));
+        let wrong = seen.find(|look| *look != Err(FsError::Stale));
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(wrong, None);
+    });
 }
 
 fn a_new_file_of_the_name_has_another_handle(lab: Lab) {

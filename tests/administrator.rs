@@ -182,7 +182,14 @@ fn a_clear_releases_and_who_waits_gets_the_lock() {
         assert_eq!(a.lock(&file, 7, (0, 10), EXCLUSIVE), Stat::Denied);
         assert_eq!(b.unlock(&file, 8, (0, 0)), Stat::Granted);
     }
-    assert!(server.log().contains("an administrator cleared all of client a@127.0.0.2"));
+    let log = server.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("cleared")).collect();
+    assert!(lines.len() == 4 && lines.iter().all(|line| line.contains(" WARN ")), "{log}");
+    assert!(lines[0].contains("an administrator cleared all of client a@127.0.0.2: "), "{log}");
+    assert!(lines[1].contains(&format!("all of client a@127.0.0.2 on {path:?}: ")), "{log}");
+    assert!(lines[3].contains("cleared the one of id "), "{log}");
+    let lock = format!("0-9 exclusive of a@127.0.0.2 svid 7 on {:?}", real(Path::new(path)));
+    assert!(lines.iter().all(|line| line.contains(&lock)), "{log}");
 
     let (mut a, _b, file) = hold_and_wait(&site, &server);
     let released = json(&site, &["locks", "clear", "--file", path]);
@@ -502,6 +509,7 @@ fn a_listing_of_a_hundred_thousand_locks_and_lock_traffic_go_on_at_once() {
     assert_eq!(cleat(&site, &["locks"]).lines().count(), left + 2);
     let told = cleat(&site, &["locks", "clear", "--client", "a"]);
     assert!(told.ends_with(&format!("... and {} more\nreleased {left} locks\n", left - 100)));
+    assert!(server.log().contains(&format!(", and {} more", left - 8)));
 }
 
 #[test]

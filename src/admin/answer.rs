@@ -10,9 +10,9 @@ use cleat_lock::{
     Input, Outcome, PageLimits, WaitTimes,
 };
 use tokio::net::unix::UCred;
-use tracing::info;
+use tracing::{info, warn};
 
-use super::listing::{claim_line, client_line, is_called, shown};
+use super::listing::{claim_line, client_line, is_called, quoted, shown, summary};
 use super::paths::Paths;
 use super::wire::{
     Answer, ClaimLine, Duplicates, Grace, Released, Request, StatusReport, Target, Waits, Which,
@@ -189,19 +189,23 @@ impl Admin {
     }
 
     async fn clear_all(&self, which: Which, out: &mut Out, peer: &UCred) -> Answered<()> {
+        let path = which.file.as_ref().map(quoted);
         let Filter { file, clients } = self.filter(which).await?;
         let client = match clients {
             Some(clients) => Some(only_one(clients)?),
             None => None,
         };
+        let mut order = "all".to_owned();
+        order.extend(client.iter().map(|client| format!(" of client {}", shown(client))));
+        order.extend(path.iter().map(|path| format!(" on {path}")));
         let what = match (client, file) {
             (Some(client), Some(file)) => Clear::ClientOnFile(client, file),
             (Some(client), None) => Clear::Client(client),
             (None, Some(file)) => Clear::File(file),
             (None, None) => return Err(Failure::told("say what to clear: a client or a file")),
         };
-        match self.clear(what, peer).await? {
-            Some(cleared) => self.tell_cleared(cleared, out).await,
+        match self.clear(what, &order, peer).await? {
+            Some(released) => out.send(&[Answer::Released(released)]).await,
             None => Err(Failure::told("nothing is held or awaited there")),
         }
     }
@@ -209,7 +213,7 @@ impl Admin {
     async fn clear_one(&self, id: &str, out: &mut Out, peer: &UCred) -> Answered<()> {
         let digits = digits(id)?;
         for _ in 0..TRIES_MAX {
-            let claim = self.claim_of_id(id, &digits).await?;
+            let (name, claim) = self.claim_of_id(id, &digits).await?;
             let what = match (claim.state, claim.what, claim.id) {
                 (ClaimState::Waiting(waiting), ..) => Clear::Waiter(waiting.waiter),
                 (_, Claimed::Range { range, .. }, Some(lock)) => {
@@ -217,15 +221,16 @@ impl Admin {
                 }
                 _ => continue,
             };
-            if let Some(cleared) = self.clear(what, peer).await? {
-                return self.tell_cleared(cleared, out).await;
+            let order = format!("the one of id {name}");
+            if let Some(released) = self.clear(what, &order, peer).await? {
+                return out.send(&[Answer::Released(released)]).await;
             }
         }
         Err(Failure::told(format!("{id} changes as fast as it is looked at: try again")))
     }
 
-    /// The one claim whose id has these digits in a row.
-    async fn claim_of_id(&self, id: &str, digits: &str) -> Answered<Claim> {
+    /// The one claim whose id has these digits in a row, and its whole id.
+    async fn claim_of_id(&self, id: &str, digits: &str) -> Answered<(String, Claim)> {
         let filter = Arc::new(Filter::default());
         let mut next = Some(Cursor::default());
         let mut found: BTreeMap<String, Claim> = BTreeMap::new();
@@ -244,29 +249,22 @@ impl Admin {
             }
         }
         match found.pop_first() {
-            Some((_, claim)) => Ok(claim),
+            Some(found) => Ok(found),
             None => Err(Failure::told(format!("no lock or waiting request has the id {id}"))),
         }
     }
 
-    /// Releases, step by step; `None` where there is nothing of it.
-    async fn clear(&self, what: Clear, peer: &UCred) -> Answered<Option<Cleared>> {
-        let order = match &what {
-            Clear::Client(client) => format!("all of client {}", shown(client)),
-            Clear::File(file) => format!("all on file {file:?}"),
-            Clear::ClientOnFile(client, file) => {
-                format!("all of client {} on file {file:?}", shown(client))
-            }
-            Clear::Lock { lock, owner, .. } => {
-                format!("lock {} of {}", lock.uuid(), owner.owner_id)
-            }
-            Clear::Waiter(waiter) => format!("waiting request {}", waiter.0),
-        };
+    /// Releases, step by step, and notes in the log what that was, because its client hears
+    /// nothing of it; `None` where there is nothing of it.
+    async fn clear(&self, what: Clear, order: &str, peer: &UCred) -> Answered<Option<Released>> {
         let Some(cleared) = self.clear_stepwise(&what).await? else { return Ok(None) };
-        let &Cleared { locks, shares, waiters, .. } = &cleared;
-        let (uid, pid) = (peer.uid(), peer.pid());
-        info!(uid, pid, locks, shares, waiters, "an administrator cleared {order}");
-        Ok(Some(cleared))
+        let Cleared { locks, shares, waiters, named, .. } = cleared;
+        let paths = Paths::new(Arc::clone(&self.exports));
+        let (claims, _) = self.lines(named, paths).await?;
+        let released = Released { locks, shares, waiters, claims };
+        let (uid, pid, told) = (peer.uid(), peer.pid(), summary(&released));
+        warn!(uid, pid, locks, shares, waiters, "an administrator cleared {order}: {told}");
+        Ok(Some(released))
     }
 
     /// One step of the core is a few thousand claims, and all who ask meanwhile have their turn
@@ -284,13 +282,6 @@ impl Admin {
             all.more &= all.claims() < locks + shares + waiting;
         }
         Ok((all.claims() > 0).then_some(all))
-    }
-
-    async fn tell_cleared(&self, cleared: Cleared, out: &mut Out) -> Answered<()> {
-        let Cleared { locks, shares, waiters, named, .. } = cleared;
-        let paths = Paths::new(Arc::clone(&self.exports));
-        let (claims, _) = self.lines(named, paths).await?;
-        out.send(&[Answer::Released(Released { locks, shares, waiters, claims })]).await
     }
 
     async fn end_grace(&self, out: &mut Out, peer: &UCred) -> Answered<()> {

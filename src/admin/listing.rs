@@ -7,8 +7,11 @@ use cleat_nlm::owner::PREFIX;
 use cleat_nlm::{ClientName, Note};
 
 use super::paths::{Paths, hexadecimal};
-use super::wire::{ClaimLine, ClientLine, Kind, Obstacle, PathText, State};
+use super::wire::{ClaimLine, ClientLine, Kind, Obstacle, PathText, Released, State};
 use crate::vfs::Whereabouts;
+
+/// The most of what was released that the log names.
+const LOGGED_MAX: usize = 8;
 
 /// A claim as a line. Finding its path may block.
 pub(super) fn claim_line(claim: Claim, paths: &mut Paths, now_ms: u64) -> ClaimLine {
@@ -104,6 +107,43 @@ const fn access_text(access: Access) -> &'static str {
         Access::Read => "read",
         Access::Write => "write",
         Access::Both => "both",
+    }
+}
+
+/// What was released, for the log.
+pub(super) fn summary(released: &Released) -> String {
+    let mut parts: Vec<String> = released.claims.iter().take(LOGGED_MAX).map(in_words).collect();
+    let all = released.locks + released.shares + released.waiters;
+    let more = all.saturating_sub(parts.len() as u64);
+    if more > 0 {
+        parts.push(format!("and {more} more"));
+    }
+    parts.join(", ")
+}
+
+fn in_words(line: &ClaimLine) -> String {
+    let what = match (&line.access, &line.deny) {
+        (Some(access), Some(deny)) => format!("share {access} deny {deny}"),
+        _ => {
+            let (first, length) = (line.offset.unwrap_or(0), line.length.unwrap_or(0));
+            let last = match length {
+                0 => "EOF".to_owned(),
+                length => first.saturating_add(length - 1).to_string(),
+            };
+            format!("{first}-{last} {}", line.mode.as_deref().unwrap_or_default())
+        }
+    };
+    let waits = if line.kind == Kind::Request { "request for " } else { "" };
+    let svid = line.svid.map(|svid| format!(" svid {svid}")).unwrap_or_default();
+    let file = line.path.as_ref().map_or_else(|| format!("file {}", line.file), quoted);
+    format!("{waits}{what} of {}{svid} on {file}", line.client)
+}
+
+/// A path that is one word of a line, whatever its bytes.
+pub(super) fn quoted(path: &PathText) -> String {
+    match path {
+        PathText::Text(text) => format!("{text:?}"),
+        PathText::Bytes(bytes) => format!("\"{}\"", bytes.escape_ascii()),
     }
 }
 

@@ -23,7 +23,7 @@ pub enum Request {
     Locks(Which),
     /// Every client, in [`Answer::Client`]s.
     Clients,
-    /// Release; answered by one [`Answer::Released`] for each client that is meant, or by one.
+    /// Release; answered by one [`Answer::Released`]. Refused where several clients are called so.
     Clear(Target),
     /// Close the grace window; answered by [`Answer::GraceEnded`].
     EndGrace,

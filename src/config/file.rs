@@ -17,6 +17,7 @@ pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const KEYS: &str = "listen, state_dir, grace_s, recovery, unreachable_hold_s, client_lease_s, \
                     durability, rpcbind, log, [limits], [[export]]";
 const EXPORT_KEYS: &str = "path, clients";
+const NOT_TOML_MEND: &str = "write each key once, as KEY = VALUE, and strings in \"quotes\"";
 
 /// Reads a file. What cannot be read is among the mistakes.
 pub fn read(path: &Path, mistakes: &mut Mistakes) -> Draft {
@@ -24,7 +25,10 @@ pub fn read(path: &Path, mistakes: &mut Mistakes) -> Draft {
         Ok(text) => parse(&path.display().to_string(), &text, mistakes),
         Err(error) => {
             let place = Place::File(path.display().to_string());
-            mistakes.add(&place, format_args!("cannot be read: {error}"));
+            mistakes.add(
+                &place,
+                format_args!("cannot be read: {error}; name a text file that you may read"),
+            );
             Draft::default()
         }
     }
@@ -51,7 +55,10 @@ pub fn parse(name: &str, text: &str, mistakes: &mut Mistakes) -> Draft {
             Some(word) => {
                 file.mistakes.add(&place, format_args!("{word} stands bare; write \"{word}\""));
             }
-            None => file.mistakes.add(&place, format_args!("not TOML: {}", error.message())),
+            None => {
+                let text = format_args!("not TOML: {}; {NOT_TOML_MEND}", error.message());
+                file.mistakes.add(&place, text);
+            }
         }
     }
     // What a parser makes of a broken file would only lead to mistakes that nobody made.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use cleat::store::Store;
 use cleat_lock::Record;
 use cleat_nlm::wire::Stat;
-use harness::{Client, EXCLUSIVE, RECLAIM, Server, Site};
+use harness::{Client, EXCLUSIVE, RECLAIM, Server, Site, is_root};
 
 const KILLS: u32 = 20;
 /// The bytes that each client of a stream locks.
@@ -159,8 +159,7 @@ impl Drop for SmallDisk {
 
 #[test]
 fn without_room_for_a_record_nothing_is_granted_and_the_server_ends() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("not run: a small file system takes root");
+    if !is_root("a small file system") {
         return;
     }
     let site = Site::new();
@@ -198,8 +197,7 @@ fn without_room_for_a_record_nothing_is_granted_and_the_server_ends() {
 
 #[test]
 fn an_unlock_that_finds_no_room_is_to_be_asked_again() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("not run: a small file system takes root");
+    if !is_root("a small file system") {
         return;
     }
     let site = Site::new();

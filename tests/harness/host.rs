@@ -22,14 +22,13 @@ use cleat_rpc::portmap::{self, Binding, Mapping, universal_address};
 use cleat_rpc::record::mark;
 use cleat_rpc::{CallHeader, Fault, Reader, Writer};
 
-use super::NSM;
+use super::{NSM, is_root};
 
 /// Gives this thread, and every process and thread that it starts, a network of its own, in which
 /// all of 127.0.0.0/8 and ::1 are hosts. False where that takes root and we are not.
 #[must_use]
 pub fn own_network() -> bool {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("not run: a network of its own needs root");
+    if !is_root("a network of its own") {
         return false;
     }
     // SAFETY: nothing here relies on descriptors or directories that the flag would part.

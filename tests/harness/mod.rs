@@ -34,6 +34,18 @@ pub const NSM: (u32, u32) = (cleat_nlm::nsm::PROGRAM, 1);
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Whether this process is root's. A test that is not run for want of it says so; where every test
+/// is to run, in CI, it fails.
+#[must_use]
+pub fn is_root(what: &str) -> bool {
+    if rustix::process::geteuid().is_root() {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "{what} needs root, and CI is to run every test");
+    eprintln!("not run: {what} needs root");
+    false
+}
+
 /// Directories that outlive a server process: what it serves and what it remembers.
 pub struct Site {
     directory: TempDir,

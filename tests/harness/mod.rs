@@ -235,6 +235,8 @@ impl Client {
         use socket2::{Domain, Socket, Type};
         let socket = Socket::new(Domain::for_address(server), Type::STREAM, None);
         let socket = socket.expect("a socket");
+        // A port that was chosen may have been another's a moment ago.
+        socket.set_reuse_address(from.port() != 0).expect("set");
         socket.bind(&from.into()).expect("bound");
         socket.connect(&server.into()).expect("connected");
         let stream = TcpStream::from(socket);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cleat_nlm::wire::Stat;
 use harness::{Client, EXCLUSIVE, RECLAIM, SHARED, Server, Site, WAIT, until};
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(20);
 const A: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const B: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
 

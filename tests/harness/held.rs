@@ -9,7 +9,8 @@ use cleat_nlm::wire::Stat;
 use super::host::{Granted, Host, Say};
 use super::{Client, EXCLUSIVE, Server, Site};
 
-pub const SOON: Duration = Duration::from_secs(5);
+/// What comes at once may take its time where much else runs.
+pub const SOON: Duration = Duration::from_secs(20);
 /// Longer than the time to the first repetition.
 pub const QUIET: Duration = Duration::from_millis(1500);
 pub const HOLDER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));

@@ -9,6 +9,7 @@ mod idle;
 mod lease;
 mod limits;
 mod log;
+mod patience;
 mod program;
 mod results;
 mod turns;

@@ -92,6 +92,32 @@ fn a_client_over_ipv6_is_told_over_it_and_its_reclaim_is_its_own() {
     assert_eq!(other.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
 }
 
+/// A status monitor that missed the answer announces the restart again, by a new call. By then the
+/// host may hold locks, and not all clients say in them the state that was announced.
+#[test]
+fn a_restart_that_is_announced_again_takes_nothing_from_the_new_life() {
+    if !own_network() {
+        return;
+    }
+    let site = Site::new();
+    let _server = serve(&site);
+    let mut a = Client::connect_to(at(SERVER[0]), "a", A);
+    a.state = 0;
+    let file = lock(&site, &mut a, 1, 0);
+    let mut other = Client::connect_to(at(SERVER[0]), "b", B);
+    let mut free = |byte| other.lock(&file, 1, (byte, 1), EXCLUSIVE) == Stat::Granted;
+    // From a new port each time, as from another process.
+    let announce = |state| Client::connect_to(at(SERVER[0]), "a", A).notify("a", state);
+    announce(5);
+    assert!(free(0), "the first is heard");
+    assert_eq!(a.lock(&file, 1, (1, 1), EXCLUSIVE), Stat::Granted);
+    announce(5);
+    announce(5);
+    assert!(!free(1), "it lives");
+    announce(7);
+    assert!(free(1), "it restarted again");
+}
+
 /// Only who asked for a lock is a client of the lock service: other names from its address do not
 /// make it ambiguous who restarted.
 #[test]

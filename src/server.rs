@@ -21,7 +21,7 @@ use crate::mountd::Mountd;
 use crate::nfs::Nfs;
 use crate::portmap::{RegisterError, Registration};
 use crate::rpc_server::{Listener, Program, Sockets};
-use crate::statd::{Monitors, Statd};
+use crate::statd::{Monitors, Statd, Telling};
 use crate::store::{Store, StoreError};
 use crate::vfs::local::{self, LocalOptions};
 
@@ -99,7 +99,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let nlm = Nlm::new(Arc::clone(&exports), lockd.clone(), results.clone(), grants);
     let background = CancellationToken::new();
     let table = Arc::clone(&config.exports);
-    let statd = Statd::new(lockd.clone(), &identity, table, monitors, background.clone());
+    let telling = Telling { hold: config.grace + config.unreachable_hold };
+    let statd = Statd::new(lockd.clone(), &identity, telling, table, monitors, background.clone());
     let listener = Listener::new(programs(&config, &exports, nlm, &statd));
     listener.serve(sockets);
     let callback = statd.serve_callbacks();

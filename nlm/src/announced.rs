@@ -9,10 +9,10 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use crate::notify::GIVE_UP_MS;
+use crate::notify::PATIENCE_MS_MIN;
 
 /// How long an announcement is remembered, in milliseconds: as long as status monitors repeat it.
-pub const REMEMBERED_MS: u64 = GIVE_UP_MS;
+pub const REMEMBERED_MS: u64 = PATIENCE_MS_MIN;
 
 /// How many announcements are remembered; the oldest is forgotten for one more.
 pub const REMEMBERED_MAX: usize = 4096;

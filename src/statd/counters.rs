@@ -50,7 +50,8 @@ counters! {
     refused_callers,
     /// Clients that took our SM_NOTIFY.
     clients_told,
-    /// Clients that did not take it within 15 minutes.
+    /// Clients that did not take it for as long as they were tried: 15 minutes, or as long as their
+    /// locks stood.
     clients_not_told,
     /// Calls back to lock managers of this host that were answered, which is on record.
     callbacks_answered,

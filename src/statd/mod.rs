@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use cleat_lock::Input;
 use cleat_mount::ExportTable;
@@ -29,6 +30,13 @@ pub use counters::Counters;
 use counters::{Tally, count};
 pub use monitors::{MONITORED_MAX, Monitors};
 
+/// How clients are told that this server restarted.
+#[derive(Debug, Clone, Default)]
+pub struct Telling {
+    /// How long the locks of a client stand that could not be told: for as long it is tried.
+    pub hold: Duration,
+}
+
 /// The NSM program. Cheap to clone.
 #[derive(Clone)]
 pub struct Statd {
@@ -38,6 +46,7 @@ pub struct Statd {
 struct Inner {
     lockd: Lockd,
     state: i32,
+    telling: Telling,
     key: [u8; PRIVATE_BYTES],
     exports: Arc<ExportTable>,
     monitors: Arc<Monitors>,
@@ -57,6 +66,7 @@ impl Statd {
     pub fn new(
         lockd: Lockd,
         identity: &Identity,
+        telling: Telling,
         exports: Arc<ExportTable>,
         monitors: Monitors,
         stop: CancellationToken,
@@ -64,6 +74,7 @@ impl Statd {
         let inner = Inner {
             lockd,
             state: identity.nsm_state,
+            telling,
             key: identity.monitor_key,
             exports,
             monitors: Arc::new(monitors),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use cleat_lock::Input;
 use cleat_nlm::contact::{Contact, Server};
 use cleat_nlm::monitor::Monitored;
-use cleat_nlm::notify::{Action, Event, IN_FLIGHT_MAX, NotifyPlan};
+use cleat_nlm::notify::{Action, Event, IN_FLIGHT_MAX, NotifyPlan, PATIENCE_MS_MIN};
 use cleat_nlm::nsm::{PROGRAM, VERSION, procedure};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use crate::lockd::transport;
 use crate::rpc_client::{self, CallError, Procedure, Resend, Route};
 
 /// Tells every client on record that this server restarted with its present NSM state, until each
-/// has answered or was tried for 15 minutes, or the server stops.
+/// has answered or was tried for as long as its locks may stand, or the server stops.
 pub(super) async fn notify_clients(statd: Statd) {
     let (lockd, state) = (&statd.inner.lockd, statd.inner.state);
     let contacts = lockd.contacts().all();
@@ -31,7 +31,9 @@ pub(super) async fn notify_clients(statd: Statd) {
     }
     info!(clients = contacts.len(), state, "telling clients that this server restarted");
     let names = [host_name()];
-    let plan = NotifyPlan::new(lockd.now_ms(), state, &contacts, &names, in_flight_max());
+    let hold_ms = u64::try_from(statd.inner.telling.hold.as_millis()).unwrap_or(u64::MAX);
+    let (now_ms, in_flight_max) = (lockd.now_ms(), in_flight_max());
+    let plan = NotifyPlan::new(now_ms, state, &contacts, &names, hold_ms, in_flight_max);
     carry_out(plan, &statd, &statd.inner.stop, |client_id, answered| {
         if answered {
             info!(client = client_id, "the client knows that this server restarted");
@@ -77,7 +79,8 @@ pub(super) async fn notify_owed(statd: Statd) {
         return;
     }
     info!(hosts = contacts.len(), state, "telling monitored hosts that this one restarted");
-    let plan = NotifyPlan::new(statd.inner.lockd.now_ms(), state, &contacts, &[], in_flight_max());
+    let (now_ms, in_flight_max) = (statd.inner.lockd.now_ms(), in_flight_max());
+    let plan = NotifyPlan::new(now_ms, state, &contacts, &[], PATIENCE_MS_MIN, in_flight_max);
     carry_out(plan, &statd, &stop, |client_id, answered| {
         let told = by_client.remove(client_id).unwrap_or_default();
         let (monitors, host) = (Arc::clone(&statd.inner.monitors), client_id.to_owned());
@@ -165,19 +168,22 @@ fn start(action: Action, ends: &mpsc::UnboundedSender<Event>) {
     });
 }
 
+/// Calls the status monitor under one name after the other. Who answered once is there, and has
+/// the same time again for each further one: to be cut off in the middle is to begin anew.
 async fn tell(route: Route, arguments: &[Bytes], patience: Duration) -> Result<(), CallError> {
     let start = Instant::now();
     let port = rpc_client::find_port(route, PROGRAM, VERSION, patience).await?;
     let procedure = Procedure { program: PROGRAM, version: VERSION, number: procedure::NOTIFY };
     let mut told = Err(CallError::NotRegistered(PROGRAM));
+    let mut left = patience.saturating_sub(start.elapsed());
     for one in arguments {
-        let left = patience.saturating_sub(start.elapsed());
         match rpc_client::call(route, port, procedure, one, Resend::UntilAnswered, left).await {
             Ok(_) => told = Ok(()),
             // It may refuse a name that it does not know, and have taken the other.
             Err(error @ CallError::Refused(_)) => told = told.or(Err(error)),
             Err(error) => return Err(error),
         }
+        left = patience;
     }
     told
 }

@@ -134,6 +134,8 @@ struct Shared {
     messages_only: AtomicBool,
     /// Whether its port mapper knows rpcbind version 3 and not 4.
     rpcbind_3: AtomicBool,
+    /// Whether its port mapper knows programs on TCP alone.
+    tcp_only: AtomicBool,
     granted: Mutex<Sender<Granted>>,
     resulted: Mutex<Sender<Resulted>>,
     notified: Mutex<Sender<Notified>>,
@@ -161,6 +163,7 @@ impl Host {
             answers: Mutex::default(),
             messages_only: AtomicBool::new(false),
             rpcbind_3: AtomicBool::new(false),
+            tcp_only: AtomicBool::new(false),
             granted: Mutex::new(granted),
             resulted: Mutex::new(resulted),
             notified: Mutex::new(notified),
@@ -198,6 +201,11 @@ impl Host {
     /// Has a port mapper of rpcbind version 3 from now on.
     pub fn rpcbind_3(&self) {
         self.shared.rpcbind_3.store(true, Ordering::Relaxed);
+    }
+
+    /// Has programs on TCP alone from now on.
+    pub fn tcp_only(&self) {
+        self.shared.tcp_only.store(true, Ordering::Relaxed);
     }
 
     /// How often its port mapper was asked for its lock manager.
@@ -289,7 +297,9 @@ impl Shared {
                 let asked: Mapping = arguments.get().expect("a mapping");
                 assert_eq!(asked.protocol, if udp { 17 } else { 6 });
                 self.questions.fetch_add(1, Ordering::Relaxed);
-                reply.u32((*self.port.lock().expect("a port")).into());
+                let unknown = udp && self.tcp_only.load(Ordering::Relaxed);
+                let port = *self.port.lock().expect("a port");
+                reply.u32(if unknown { 0 } else { port.into() });
             }
             (portmap::PROGRAM, 4, portmap::v3::GETADDR)
                 if self.rpcbind_3.load(Ordering::Relaxed) =>

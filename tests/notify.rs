@@ -3,12 +3,11 @@
 
 mod harness;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::process::Command;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use cleat_nlm::wire::Stat;
-use harness::host::{Host, Notified, own_network};
+use harness::host::{Host, Notified, link_local, own_network};
 use harness::{Client, EXCLUSIVE, RECLAIM, Server, Site};
 
 const SOON: Duration = Duration::from_secs(3);
@@ -144,18 +143,7 @@ fn a_client_at_a_link_local_address_is_told_on_its_link() {
     if !own_network() {
         return;
     }
-    for words in [
-        "link add left type bridge",
-        "link set left up",
-        "address add fe80::1/64 dev left nodad",
-        "address add fe80::2/64 dev left nodad",
-    ] {
-        assert!(Command::new("ip").args(words.split(' ')).status().expect("ip").success());
-    }
-    let scope = nix::net::if_::if_nametoindex("left").expect("an interface");
-    let of = |last: u16, port| {
-        SocketAddr::V6(SocketAddrV6::new([0xfe80, 0, 0, 0, 0, 0, 0, last].into(), port, 0, scope))
-    };
+    let of = link_local();
     let site = Site::new();
     let server = serve(&site);
     lock(&site, &mut Client::connect_at(of(1, 2049), "a", of(2, 0)), 1, 0);

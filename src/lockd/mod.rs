@@ -12,6 +12,7 @@ mod log;
 mod program;
 mod results;
 mod turns;
+mod ways;
 
 pub use contacts::Contacts;
 pub use driver::{Event, Lockd, Metrics, Settings, Thread};

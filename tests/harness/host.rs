@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -38,6 +38,24 @@ pub fn own_network() -> bool {
     let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip");
     assert!(up.success(), "loopback is up");
     true
+}
+
+/// Gives this thread's own network a link with the addresses fe80::1 and fe80::2; the one that ends
+/// so, with its port and its interface.
+pub fn link_local() -> impl Fn(u16, u16) -> SocketAddr {
+    for words in [
+        "link add left type bridge",
+        "link set left up",
+        "address add fe80::1/64 dev left nodad",
+        "address add fe80::2/64 dev left nodad",
+    ] {
+        assert!(Command::new("ip").args(words.split(' ')).status().expect("ip").success());
+    }
+    let scope = nix::net::if_::if_nametoindex("left").expect("an interface");
+    move |last, port| {
+        let address = [0xfe80, 0, 0, 0, 0, 0, 0, last].into();
+        SocketAddr::V6(SocketAddrV6::new(address, port, 0, scope))
+    }
 }
 
 /// Gives this thread, and every process and thread that it starts, mounts of its own, and a file

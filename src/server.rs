@@ -98,9 +98,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let results = lockd::Results::new(sockets.outbox());
     let nlm = Nlm::new(Arc::clone(&exports), lockd.clone(), results.clone(), grants);
     let background = CancellationToken::new();
-    let table = Arc::clone(&config.exports);
-    let telling = Telling { hold: config.grace + config.unreachable_hold };
-    let statd = Statd::new(lockd.clone(), &identity, telling, table, monitors, background.clone());
+    let (table, told) = (Arc::clone(&config.exports), telling(&config));
+    let statd = Statd::new(lockd.clone(), &identity, told, table, monitors, background.clone());
     let listener = Listener::new(programs(&config, &exports, nlm, &statd));
     listener.serve(sockets);
     let callback = statd.serve_callbacks();
@@ -170,6 +169,11 @@ fn watch_clients(config: &Config, lockd: &Lockd, stop: &CancellationToken) {
     if let Some(lease) = config.client_lease {
         tokio::spawn(lockd::watch(lockd.clone(), lease, stop.clone()));
     }
+}
+
+fn telling(config: &Config) -> Telling {
+    let hold = config.grace + config.unreachable_hold;
+    Telling { names: config.notify_names.clone(), hold }
 }
 
 fn lock_settings(config: &Config, exact: bool) -> lockd::Settings {

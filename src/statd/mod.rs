@@ -33,6 +33,9 @@ pub use monitors::{MONITORED_MAX, Monitors};
 /// How clients are told that this server restarted.
 #[derive(Debug, Clone, Default)]
 pub struct Telling {
+    /// The names that clients may know this server by, besides the addresses that they mounted and
+    /// the host's own.
+    pub names: Vec<String>,
     /// How long the locks of a client stand that could not be told: for as long it is tried.
     pub hold: Duration,
 }

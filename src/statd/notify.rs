@@ -30,7 +30,8 @@ pub(super) async fn notify_clients(statd: Statd) {
         return;
     }
     info!(clients = contacts.len(), state, "telling clients that this server restarted");
-    let names = [host_name()];
+    let mut names = host_names();
+    names.extend(statd.inner.telling.names.iter().map(|name| name.clone().into_bytes()));
     let hold_ms = u64::try_from(statd.inner.telling.hold.as_millis()).unwrap_or(u64::MAX);
     let (now_ms, in_flight_max) = (lockd.now_ms(), in_flight_max());
     let plan = NotifyPlan::new(now_ms, state, &contacts, &names, hold_ms, in_flight_max);
@@ -107,9 +108,26 @@ fn contacts_of(owed: &Monitored) -> impl Iterator<Item = Contact> {
     })
 }
 
-/// How clients may know us that mounted us by name.
+/// The host's name.
 pub(super) fn host_name() -> Vec<u8> {
     rustix::system::uname().nodename().to_bytes().to_vec()
+}
+
+/// How clients may know us that mounted us by name.
+fn host_names() -> Vec<Vec<u8>> {
+    names_of(&host_name(), rustix::system::uname().domainname().to_bytes())
+}
+
+/// A host's name, and the same without its domain or, where it has none, with the system's. Nobody
+/// is asked for another: that could take longer than clients have.
+fn names_of(node: &[u8], domain: &[u8]) -> Vec<Vec<u8>> {
+    let other = match node.iter().position(|byte| *byte == b'.') {
+        Some(dot) => node[..dot].to_vec(),
+        // As the kernel says that it has none.
+        None if domain.is_empty() || domain == b"(none)" => return vec![node.to_vec()],
+        None => [node, b".", domain].concat(),
+    };
+    vec![node.to_vec(), other]
 }
 
 /// A quarter of the descriptors at most: each attempt has a socket.
@@ -186,4 +204,22 @@ async fn tell(route: Route, arguments: &[Bytes], patience: Duration) -> Result<(
         left = patience;
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_known_with_its_domain_and_without() {
+        let table: [(&[u8], &[u8], &[&[u8]]); 4] = [
+            (b"nas", b"(none)", &[b"nas"]),
+            (b"nas", b"", &[b"nas"]),
+            (b"nas", b"example.org", &[b"nas", b"nas.example.org"]),
+            (b"nas.example.org", b"other", &[b"nas.example.org", b"nas"]),
+        ];
+        for (node, domain, names) in table {
+            assert_eq!(names_of(node, domain), names);
+        }
+    }
 }

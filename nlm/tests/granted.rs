@@ -329,7 +329,7 @@ fn calls_over_udp_are_repeated_ever_more_slowly() {
         now_ms += timeout_ms;
         gaps.push(timeout_ms);
         let actions = lab.failed(now_ms, ticket(1, attempt), Failure::NoReply);
-        let by_udp = attempt / MISSES_MAX % 2 == 0;
+        let by_udp = (attempt / MISSES_MAX).is_multiple_of(2);
         let asked = if by_udp { ask(route) } else { ask_other(route) };
         assert_eq!(actions, [asked], "its port is asked for again");
         let actions = lab.port(now_ms, route, Some(PORT));
@@ -436,6 +436,15 @@ fn a_port_is_kept_for_a_minute_after_its_last_answer() {
     assert_eq!(lab.step(now_ms + PORT_KEPT_MS, Event::Tick), []);
     assert_eq!(lab.sender.next_deadline(), None, "nothing is kept");
     assert_eq!(lab.grant(now_ms + PORT_KEPT_MS, 5, 1, Transport::Tcp), [ask(tcp())]);
+}
+
+#[test]
+fn a_port_is_forgotten_where_a_call_fails_though_its_grant_is_over() {
+    let mut lab = Lab::calling(Transport::Tcp);
+    lab.step(1, Event::Over { waiter: WaiterId(1) });
+    assert_eq!(lab.failed(2, ticket(1, 1), Failure::NoReply), []);
+    assert_eq!((lab.sender.is_idle(), lab.sender.next_deadline()), (true, None));
+    assert_eq!(lab.grant(3, 2, 1, Transport::Tcp), [ask(tcp())]);
 }
 
 /// A client that has restarted since has another port: that it was kept costs no second.

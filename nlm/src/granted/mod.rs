@@ -94,8 +94,8 @@ impl Sender {
     }
 
     /// Whether nothing is to be told and no action is under way: then the sender may be dropped, at
-    /// the price of asking again for the ports that it keeps. One dropped earlier would ask again for a port that is being asked for, and so without end
-    /// where grants come and go.
+    /// the price of asking again for the ports that it keeps. One dropped earlier would ask again for
+    /// a port that is being asked for, and so without end where grants come and go.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.pending.is_empty() && self.routes.values().all(Line::is_idle)
@@ -142,9 +142,14 @@ impl Sender {
         }
     }
 
-    /// Takes the end of a call. `None` where its grant is over, or the ticket is not the current
-    /// one's: then there is nothing more to do for it.
-    fn landed(&mut self, ticket: Ticket) -> Option<(Route, &mut Pending)> {
+    /// Takes the end of a call, and what it says of the way that it went. `None` where its grant is
+    /// over, or the ticket is not the current one's: then there is nothing more to do for it.
+    fn landed(
+        &mut self,
+        ticket: Ticket,
+        now_ms: u64,
+        failure: Option<Failure>,
+    ) -> Option<(Route, &mut Pending)> {
         let grant = self.pending.get_mut(&ticket.waiter)?;
         if grant.attempt != ticket.attempt || matches!(grant.state, State::Due(_)) {
             return None;
@@ -152,6 +157,10 @@ impl Sender {
         let route = route(&grant.waiting);
         if let Some(line) = self.routes.get_mut(&route) {
             line.in_flight = line.in_flight.saturating_sub(1);
+            match failure {
+                Some(failure) => line.missed(now_ms, failure),
+                None => line.answered(now_ms),
+            }
         }
         if grant.state == State::Over {
             self.pending.remove(&ticket.waiter);
@@ -161,8 +170,7 @@ impl Sender {
     }
 
     fn answered(&mut self, now_ms: u64, ticket: Ticket, stat: Stat, actions: &mut Vec<Action>) {
-        self.proven(now_ms, ticket);
-        let Some((route, grant)) = self.landed(ticket) else { return };
+        let Some((route, grant)) = self.landed(ticket, now_ms, None) else { return };
         let waiter = ticket.waiter;
         if stat == Stat::DeniedGracePeriod {
             return self.queue(now_ms.saturating_add(GRACE_RETRY_MS), route, waiter);
@@ -171,18 +179,9 @@ impl Sender {
         self.pending.remove(&waiter);
     }
 
-    /// The client is where it was called.
-    fn proven(&mut self, now_ms: u64, ticket: Ticket) {
-        let route = self.pending.get(&ticket.waiter).map(|grant| route(&grant.waiting));
-        if let Some(line) = route.and_then(|route| self.routes.get_mut(&route)) {
-            line.answered(now_ms);
-        }
-    }
-
     /// A message has arrived, and its result is awaited until its time is over.
     fn delivered(&mut self, now_ms: u64, ticket: Ticket) {
-        self.proven(now_ms, ticket);
-        let Some((route, grant)) = self.landed(ticket) else { return };
+        let Some((route, grant)) = self.landed(ticket, now_ms, None) else { return };
         let due_ms = grant.unanswered(ticket.attempt);
         self.queue(due_ms, route, ticket.waiter);
     }
@@ -213,7 +212,8 @@ impl Sender {
     }
 
     fn failed(&mut self, now_ms: u64, ticket: Ticket, failure: Failure) {
-        let Some((route, grant)) = self.landed(ticket) else { return };
+        let landed = self.landed(ticket, now_ms, Some(failure));
+        let Some((route, grant)) = landed else { return };
         let due_ms = match failure {
             Failure::NotRun => grant.refused(now_ms, ticket.attempt),
             Failure::NoReply => grant.unanswered(ticket.attempt),
@@ -222,9 +222,6 @@ impl Sender {
             Failure::NotDelivered => grant.again(ticket.attempt),
         };
         self.queue(now_ms.max(due_ms), route, ticket.waiter);
-        if let Some(line) = self.routes.get_mut(&route) {
-            line.missed(now_ms, failure);
-        }
     }
 
     fn send(&mut self, now_ms: u64, actions: &mut Vec<Action>) {

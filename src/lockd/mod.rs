@@ -13,6 +13,7 @@ mod patience;
 mod program;
 mod results;
 mod turns;
+mod ways;
 
 pub use contacts::Contacts;
 pub use driver::{Event, Lockd, Metrics, Settings, Thread};

@@ -203,6 +203,26 @@ fn a_client_that_came_over_udp_and_listens_on_tcp_alone_is_called_there() {
 }
 
 #[test]
+fn a_client_that_came_over_udp_and_listens_on_tcp_alone_is_not_taken_for_gone() {
+    if !own_network() {
+        return;
+    }
+    let site = Site::new();
+    let server = site.serve_with(&["--client-lease-s", "5", "--log", "cleat=debug"]);
+    let (host_a, host_b) = (Host::new(A), Host::new(B));
+    host_a.tcp_only();
+    let mut a = Client::over_udp(at(&server, SERVER[0]), "a", A);
+    let mut b = Client::connect_to(at(&server, SERVER[0]), "b", B);
+    let file = b.file(&site);
+    assert_eq!(a.lock(&file, 7, TEN, EXCLUSIVE), Stat::Granted);
+    assert_eq!(b.lock(&file, 7, TEN, WAIT), Stat::Blocked);
+    // It was asked, and a whole lease and more is over.
+    until(2 * SOON, true, || host_a.questions() > 0);
+    host_b.not_granted(2 * SOON);
+    assert!(!server.log().contains("does not answer"), "{}", server.log());
+}
+
+#[test]
 fn a_client_whose_rpcbind_knows_version_3_alone_is_found_over_ipv6() {
     if !own_network() {
         return;

@@ -184,6 +184,14 @@ fn the_port_is_found_once_for_locks_that_are_handed_over_one_after_the_other() {
         assert_eq!(holder.lock(&file, 1, TEN, EXCLUSIVE), Stat::Granted);
     }
     assert_eq!(host.questions(), 1);
+    assert_eq!(waiting_ports(), 0, "nor does a port wait after any of the calls");
+}
+
+/// The ports of this thread's network that are kept from use for a while (TIME_WAIT).
+fn waiting_ports() -> usize {
+    let connections = std::fs::read_to_string("/proc/thread-self/net/tcp").expect("connections");
+    let state = |line: &str| line.split_whitespace().nth(3).map(ToOwned::to_owned);
+    connections.lines().filter_map(state).filter(|state| state == "06").count()
 }
 
 #[test]

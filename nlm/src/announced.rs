@@ -1,10 +1,11 @@
 //! Which restarts of hosts were announced lately, so that one is not taken for two.
 //!
 //! A status monitor repeats its SM_NOTIFY until it hears an answer, each time as a new call. By the
-//! second one the host may hold locks of its new life, and their LOCKs need not carry the state that
-//! was announced: clients exist that send 0, and in a container the lock manager is the host's and
-//! the status monitor is not. So the same announcement releases what is held only once. The state
-//! that is announced decides, as with Linux's lockd; a host that restarts again announces another.
+//! second one the host may hold locks of its new life, and their LOCKs need not carry the state
+//! that was announced: clients exist that send 0, and in a container the lock manager is the host's
+//! and the status monitor is not. So the same announcement releases what is held only once. The
+//! state that is announced decides, as with Linux's lockd; a host that restarts again announces
+//! another.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;

@@ -15,6 +15,7 @@ use cleat_rpc::portmap::{self, Binding, Mapping, Protocol};
 use cleat_rpc::record::{Assembler, RecordError, mark};
 use cleat_rpc::{AuthSys, CallHeader, Credential, Reader, Writer};
 use nix::sys::socket::{setsockopt, sockopt};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout_at};
@@ -251,6 +252,7 @@ async fn over_tcp(mut stream: TcpStream, xid: u32, message: &[u8]) -> Result<Byt
     loop {
         while let Some(record) = assembler.next(&mut buffer)? {
             if let Some(results) = results_of(&record, xid) {
+                end_at_once(&stream);
                 return results;
             }
         }
@@ -259,6 +261,12 @@ async fn over_tcp(mut stream: TcpStream, xid: u32, message: &[u8]) -> Result<Byt
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
     }
+}
+
+/// Leaves no port behind that waits for a minute: there are few that only root may have, and locks
+/// may be handed over all day. All that was sent has arrived, for it was answered.
+fn end_at_once(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 /// The results, if the record is the reply to our call.

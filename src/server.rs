@@ -21,7 +21,7 @@ use crate::mountd::Mountd;
 use crate::nfs::Nfs;
 use crate::portmap::{RegisterError, Registration};
 use crate::rpc_server::{Listener, Program, Sockets};
-use crate::statd::{Monitors, Statd};
+use crate::statd::{Monitors, Statd, Telling};
 use crate::store::{Store, StoreError};
 use crate::vfs::local::{self, LocalOptions};
 
@@ -98,8 +98,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let results = lockd::Results::new(sockets.outbox());
     let nlm = Nlm::new(Arc::clone(&exports), lockd.clone(), results.clone(), grants);
     let background = CancellationToken::new();
-    let table = Arc::clone(&config.exports);
-    let statd = Statd::new(lockd.clone(), &identity, table, monitors, background.clone());
+    let (table, told) = (Arc::clone(&config.exports), telling(&config));
+    let statd = Statd::new(lockd.clone(), &identity, told, table, monitors, background.clone());
     let listener = Listener::new(programs(&config, &exports, nlm, &statd));
     listener.serve(sockets);
     let callback = statd.serve_callbacks();
@@ -169,6 +169,11 @@ fn watch_clients(config: &Config, lockd: &Lockd, stop: &CancellationToken) {
     if let Some(lease) = config.client_lease {
         tokio::spawn(lockd::watch(lockd.clone(), lease, stop.clone()));
     }
+}
+
+fn telling(config: &Config) -> Telling {
+    let hold = config.grace + config.unreachable_hold;
+    Telling { names: config.notify_names.clone(), hold }
 }
 
 fn lock_settings(config: &Config, exact: bool) -> lockd::Settings {

@@ -170,6 +170,39 @@ fn a_client_that_does_not_answer_calls_is_sent_messages_in_turn() {
 }
 
 #[test]
+fn the_port_is_found_once_for_locks_that_are_handed_over_one_after_the_other() {
+    if !own_network() {
+        return;
+    }
+    let site = Site::new();
+    let Story { server: _server, mut holder, file, host, mut a } = Story::new(&site);
+    for _ in 0..5 {
+        assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Blocked);
+        assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
+        assert_eq!(host.granted(SOON).svid, 7);
+        assert_eq!(a.unlock(&file, 7, TEN), Stat::Granted);
+        assert_eq!(holder.lock(&file, 1, TEN, EXCLUSIVE), Stat::Granted);
+    }
+    assert_eq!(host.questions(), 1);
+}
+
+#[test]
+fn a_client_that_came_over_udp_and_listens_on_tcp_alone_is_called_there() {
+    if !own_network() {
+        return;
+    }
+    let site = Site::new();
+    let Story { server: _server, mut holder, file, host, mut a } =
+        Story::over(&site, Client::over_udp);
+    host.tcp_only();
+    assert_eq!(a.lock(&file, 7, TEN, WAIT), Stat::Blocked);
+    assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
+    assert_eq!(host.granted(SOON), expected(SERVER[0], false, b"cookie", &file, 7));
+    host.not_granted(QUIET);
+    assert_eq!(holder.lock(&file, 1, TEN, EXCLUSIVE), Stat::Denied);
+}
+
+#[test]
 fn a_client_whose_rpcbind_knows_version_3_alone_is_found_over_ipv6() {
     if !own_network() {
         return;

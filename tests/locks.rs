@@ -184,6 +184,35 @@ fn killed_with_locks_held_it_admits_only_their_holders_and_then_everybody_at_onc
 }
 
 #[test]
+fn a_new_lock_right_after_a_start_waits_for_the_window_and_is_not_overtaken_meanwhile() {
+    let site = Site::new();
+    let server = site.serve();
+    let mut a = Client::connect_from(&server, "a", A);
+    let file = a.file(&site);
+    assert_eq!(a.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted);
+    server.kill();
+
+    let server = site.serve();
+    let mut a = Client::connect_from(&server, "a", A);
+    let [mut b, mut killed, mut taker] = [(); 3].map(|()| Client::connect_from(&server, "b", B));
+    std::thread::scope(|scope| {
+        let file = &file;
+        let free = scope.spawn(|| b.lock(file, 1, (50, 1), EXCLUSIVE));
+        let asked = scope.spawn(|| killed.lock(file, 2, (60, 1), EXCLUSIVE));
+        std::thread::sleep(Duration::from_millis(300));
+        let taken_back = scope.spawn(|| taker.unlock(file, 2, (60, 1)));
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(!free.is_finished() && !asked.is_finished() && !taken_back.is_finished());
+        assert_eq!(a.lock(file, 1, (0, 10), RECLAIM), Stat::Granted);
+        let answers = [free, asked, taken_back].map(|call| call.join().expect("an answer"));
+        assert_eq!(answers, [Stat::Granted; 3]);
+    });
+    // What was taken back is held by nobody.
+    assert_eq!(a.lock(&file, 1, (60, 1), EXCLUSIVE), Stat::Granted);
+    assert_eq!(a.lock(&file, 1, (50, 1), EXCLUSIVE), Stat::Denied);
+}
+
+#[test]
 fn without_a_hold_locks_that_nobody_reclaims_are_dropped_when_the_window_closes() {
     let site = Site::new();
     let server = site.serve();
@@ -193,8 +222,9 @@ fn without_a_hold_locks_that_nobody_reclaims_are_dropped_when_the_window_closes(
     server.kill();
     let server = site.serve_with(&["--grace-s", "1", "--unreachable-hold-s", "0"]);
     let mut b = Client::connect_from(&server, "b", B);
-    assert_eq!(b.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::DeniedGracePeriod);
+    // It waits for the end of the window's second.
     until(SOON, Stat::Granted, || b.lock(&file, 1, (0, 1), EXCLUSIVE));
+    assert!(server.log().contains("locks nobody reclaimed are dropped"), "{}", server.log());
 }
 
 #[test]

@@ -11,10 +11,12 @@ use cleat_nlm::wire::{CancelArgs, Stat, TestArgs, UnlockArgs};
 use cleat_nlm::{Operation, Procedure, Version};
 use cleat_rpc::message::ReplyError;
 use harness::held::{A, B, SERVER, SOON, TEN, at};
-use harness::host::{Host, Resulted, own_network};
+use harness::host::{Host, Resulted, link_local, own_network};
 use harness::{Client, EXCLUSIVE, How, Server, Site, WAIT, alock, until};
 
 const QUIET: Duration = Duration::from_millis(300);
+/// Shorter than a port mapper that says nothing is asked: who had to wait for its end comes later.
+const BEFORE_IT_IS_GIVEN_UP: Duration = Duration::from_secs(4);
 
 fn speaking(version: Version, mut client: Client) -> Client {
     client.version = version;
@@ -192,6 +194,26 @@ fn a_client_that_asks_again_is_looked_for_again() {
     assert_eq!(host.resulted(SOON).stat, Stat::Granted);
 }
 
+/// A link-local address says nothing without its interface, which the message came by.
+#[test]
+fn a_client_at_a_link_local_address_is_sent_its_results_on_its_link() {
+    if !own_network() {
+        return;
+    }
+    let of = link_local();
+    let site = Site::new();
+    let export = format!("{}:rw,no_root_squash", site.export.display());
+    let _server = Server::start_at(site.path(), "*:2049", &["--export", &export]);
+    let host = Host::at(of(2, 0));
+    let file = Client::connect_at(of(1, 2049), "a", of(2, 0)).file(&site);
+    for connect in [Client::over_udp_at, Client::connect_at] {
+        let mut a = connect(of(1, 2049), "a", of(2, 0));
+        send(&mut a, Operation::Test, &file, 7, EXCLUSIVE);
+        let result = host.resulted(SOON);
+        assert_eq!((result.stat, result.from.ip()), (Stat::Granted, of(1, 0).ip()));
+    }
+}
+
 #[test]
 fn a_client_whose_rpcbind_is_silent_delays_nobody_and_has_its_bound() {
     if !own_network() {
@@ -212,11 +234,11 @@ fn a_client_whose_rpcbind_is_silent_delays_nobody_and_has_its_bound() {
     // SYSTEM_ERR: it was not taken.
     assert!(refused.iter().all(|answer| *answer == Err(ReplyError::NotRun(5))));
     send(&mut b, Operation::Lock, &file, 7, EXCLUSIVE);
-    assert_eq!(host.resulted(Duration::from_secs(1)).stat, Stat::Denied);
+    assert_eq!(host.resulted(BEFORE_IT_IS_GIVEN_UP).stat, Stat::Denied);
     // What it asked for was done, and it may ask otherwise.
     assert_eq!(a.unlock(&file, 7, TEN), Stat::Granted);
     send(&mut b, Operation::Lock, &file, 7, EXCLUSIVE);
-    assert_eq!(host.resulted(Duration::from_secs(1)).stat, Stat::Granted);
+    assert_eq!(host.resulted(BEFORE_IT_IS_GIVEN_UP).stat, Stat::Granted);
 }
 
 #[test]

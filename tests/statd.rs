@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cleat::lockd::{Lockd, Settings, Thread};
 use cleat::rpc_server::{Answer, Call, Program, Transport};
-use cleat::statd::{Counters, MONITORED_MAX, Monitors, Statd};
+use cleat::statd::{Counters, MONITORED_MAX, Monitors, Statd, Telling};
 use cleat::store::Store;
 use cleat_lock::{FileId, Input, LockRequest, Mode, Outcome, Owner, Range};
 use cleat_mount::{ClientRule, Export, ExportTable, Options, Who};
@@ -65,7 +65,8 @@ impl Lab {
         let exports = Arc::new(ExportTable::new(exports).expect("a table"));
         let monitors = Monitors::open(store, identity.host_state).expect("monitors");
         let stop = CancellationToken::new();
-        let statd = Statd::new(lockd.clone(), &identity, exports, monitors, stop.clone());
+        let telling = Telling::default();
+        let statd = Statd::new(lockd.clone(), &identity, telling, exports, monitors, stop.clone());
         Self {
             statd,
             lockd,

@@ -5,13 +5,15 @@
 //! the result, and, where it had to wait, [`granted`] decides when its GRANTED call is sent and what
 //! the client's answer means. [`contact`] keeps what must outlive the process. [`nsm`] and
 //! [`notify`] do the same for the status monitor: who restarted, and whom to tell that we did;
-//! [`monitor`] for what a lock manager of this host asks of it.
+//! [`announced`] for restarts that are announced more than once, and [`monitor`] for what a lock
+//! manager of this host asks of it.
 //!
 //! [`procedure`] is the table of all procedures, and [`version`] what differs from one version of NLM
 //! to another.
 //!
 //! No I/O, no clock, no randomness: time and identifiers are parameters.
 
+pub mod announced;
 pub mod answers;
 pub mod contact;
 pub mod granted;

@@ -2,7 +2,9 @@
 //!
 //! Clients reclaim only after they were told, and only a call from the address that they mounted
 //! tells them: so every recorded client is called from each address of ours that it used. Each
-//! call is repeated until it is answered or [`GIVE_UP_MS`] have passed.
+//! call is repeated until it is answered or its time is over: [`PATIENCE_MS_MIN`], and as much more
+//! as locks may stand whose clients were not told. Such a client may come back at any time, and what
+//! it has not heard of by then it cannot reclaim.
 //!
 //! A client that is up answers within a moment, so every call is tried once, for a short time,
 //! before any is tried again: clients that are gone, however many, then cost those that are up one
@@ -18,13 +20,13 @@ use crate::contact::{Contact, Server};
 use crate::nsm::StateChange;
 use crate::owner::Transport;
 
-/// How long a client is tried, in milliseconds: 15 minutes, as Linux's sm-notify does.
-pub const GIVE_UP_MS: u64 = 15 * 60 * 1000;
+/// How long a client is tried at the least, in milliseconds: 15 minutes, as Linux's sm-notify does.
+pub const PATIENCE_MS_MIN: u64 = 15 * 60 * 1000;
 
 /// The time from the first attempt to the second, in milliseconds; it doubles with each further.
 pub const RETRY_MS_MIN: u64 = 2_000;
 
-/// The longest time between two attempts, in milliseconds.
+/// The longest time between two attempts, in milliseconds: how late a client may hear that is back.
 pub const RETRY_MS_MAX: u64 = 60_000;
 
 /// How long the first attempt may take, in milliseconds, the question to the client's rpcbind
@@ -57,7 +59,8 @@ pub enum Event {
 pub enum Action {
     /// Ask `client`'s rpcbind for the port of its status monitor and call SM_NOTIFY there, once for
     /// each of `arguments` in turn, all from the address `local`. Ends in [`Event::Answered`] where
-    /// all were answered, or in [`Event::Failed`].
+    /// one was taken and each of the others taken or refused, as by a status monitor that does not
+    /// know us by that name; else in [`Event::Failed`].
     Call {
         /// Names the call.
         id: NoticeId,
@@ -69,7 +72,7 @@ pub enum Action {
         transport: Transport,
         /// The XDR of each call's arguments: one for each name of ours.
         arguments: Vec<Bytes>,
-        /// How long all of it may take.
+        /// How long it may take until one is taken, the question included, and each after that.
         timeout_ms: u64,
     },
     /// A client was told, or could not be; said once of each. What calls to it are left go on until
@@ -124,8 +127,8 @@ const fn retry_ms(attempt: u32) -> u64 {
 }
 
 impl NotifyPlan {
-    /// The plan of a start at `now_ms` with the NSM state `state`, which has at most
-    /// `in_flight_max` attempts under way.
+    /// The plan of a start at `now_ms` with the NSM state `state`, which tries each client for
+    /// `patience_ms` and has at most `in_flight_max` attempts under way.
     ///
     /// A client knows us by the name that its contact has, an address, or by one of `host_names`
     /// where it mounted us by name; NLM does not say which. Linux's status monitor goes by the
@@ -138,11 +141,12 @@ impl NotifyPlan {
         state: i32,
         contacts: impl IntoIterator<Item = &'a Contact>,
         host_names: &[Vec<u8>],
+        patience_ms: u64,
         in_flight_max: usize,
     ) -> Self {
         let mut plan = Self {
             state,
-            give_up_ms: now_ms.saturating_add(GIVE_UP_MS),
+            give_up_ms: now_ms.saturating_add(patience_ms.max(PATIENCE_MS_MIN)),
             notices: Vec::new(),
             untried: VecDeque::new(),
             due: BTreeSet::new(),

@@ -6,7 +6,7 @@ use cleat_lock::{GrantAck, WaiterId};
 use cleat_nlm::contact::Waiting;
 use cleat_nlm::granted::{
     Action, Because, CALLS_BEFORE_MESSAGE, Event, Failure, Form, GRACE_RETRY_MS, IN_FLIGHT_MAX,
-    Route, Sender, TCP_TIMEOUT_MS, Ticket,
+    MISSES_MAX, PORT_KEPT_MS, Route, Sender, TCP_TIMEOUT_MS, Ticket,
 };
 use cleat_nlm::owner::{Origin, Transport};
 use cleat_nlm::wire::{Lock, Stat, TestArgs};
@@ -56,7 +56,7 @@ impl Lab {
     fn calling(transport: Transport) -> Self {
         let mut lab = Self::default();
         let route = route(1, transport);
-        assert_eq!(lab.grant(0, 1, 1, transport), [Action::AskPort { route }]);
+        assert_eq!(lab.grant(0, 1, 1, transport), [ask(route)]);
         let actions = lab.step(0, Event::Port { route, port: Some(PORT) });
         assert_eq!(called(&actions), [ticket(1, 1)]);
         lab
@@ -77,6 +77,20 @@ impl Lab {
 
 fn ticket(waiter: u64, attempt: u32) -> Ticket {
     Ticket { waiter: WaiterId(waiter), attempt }
+}
+
+/// The question for the port by the LOCK's own transport.
+fn ask(route: Route) -> Action {
+    Action::AskPort { route, via: route.transport }
+}
+
+fn other(transport: Transport) -> Transport {
+    if transport == Transport::Tcp { Transport::Udp } else { Transport::Tcp }
+}
+
+/// The same by the other.
+fn ask_other(route: Route) -> Action {
+    Action::AskPort { route, via: other(route.transport) }
 }
 
 fn called(actions: &[Action]) -> Vec<Ticket> {
@@ -112,13 +126,13 @@ fn a_granted_reply_acknowledges() {
     let mut lab = Lab::calling(Transport::Tcp);
     let actions = lab.answered(9, ticket(1, 1), Stat::Granted);
     assert_eq!(actions, outcome(1, GrantAck::Accepted, Because::Granted));
-    assert!(lab.sender.is_idle() && lab.sender.next_deadline().is_none());
+    assert!(lab.sender.is_idle());
 }
 
 #[test]
 fn a_sender_is_kept_while_a_port_is_asked_for() {
     let mut lab = Lab::default();
-    assert_eq!(lab.grant(0, 1, 1, Transport::Tcp), [Action::AskPort { route: tcp() }]);
+    assert_eq!(lab.grant(0, 1, 1, Transport::Tcp), [ask(tcp())]);
     for waiter in 1..100 {
         lab.step(0, Event::Over { waiter: WaiterId(waiter) });
         assert!(!lab.sender.is_idle());
@@ -143,10 +157,7 @@ fn a_denied_first_call_rolls_the_grant_back() {
 #[test]
 fn a_denied_repetition_does_not_take_the_lock_from_a_client_that_may_have_it() {
     let mut lab = Lab::calling(Transport::Tcp);
-    assert_eq!(
-        lab.failed(10_000, ticket(1, 1), Failure::NoReply),
-        [Action::AskPort { route: tcp() }]
-    );
+    assert_eq!(lab.failed(10_000, ticket(1, 1), Failure::NoReply), [ask(tcp())]);
     assert_eq!(called(&lab.port(10_000, tcp(), Some(PORT))), [ticket(1, 2)]);
     let because = Because::DeniedWhenRepeated(Stat::Denied);
     let actions = lab.answered(10_001, ticket(1, 2), Stat::Denied);
@@ -158,7 +169,7 @@ fn a_denied_call_rolls_back_where_no_earlier_one_arrived() {
     let mut lab = Lab::calling(Transport::Tcp);
     assert_eq!(lab.failed(1, ticket(1, 1), Failure::NotDelivered), [], "not at once");
     assert_eq!(lab.sender.next_deadline(), Some(1_000));
-    assert_eq!(lab.step(1_000, Event::Tick), [Action::AskPort { route: tcp() }]);
+    assert_eq!(lab.step(1_000, Event::Tick), [ask(tcp())]);
     assert_eq!(called(&lab.port(1_001, tcp(), Some(PORT))), [ticket(1, 2)]);
     let actions = lab.answered(1_002, ticket(1, 2), Stat::Denied);
     assert_eq!(actions, outcome(1, GrantAck::Refused, Because::Denied(Stat::Denied)));
@@ -182,7 +193,7 @@ impl Lab {
         let mut lab = Self::calling(Transport::Udp);
         let route = route(1, Transport::Udp);
         let actions = lab.failed(1, ticket(1, 1), Failure::NotRun);
-        assert_eq!(actions, [Action::AskPort { route }], "at once");
+        assert_eq!(actions, [ask(route)], "at once");
         let actions = lab.port(2, route, Some(PORT));
         assert_eq!(sent(&actions), [(Form::Message, ticket(1, 2).cookie().to_vec())]);
         lab
@@ -199,7 +210,7 @@ fn a_call_that_the_client_does_not_understand_is_sent_as_a_message_at_once() {
     assert_eq!(lab.step(3, Event::Delivered { ticket: ticket(1, 2) }), []);
     let actions = lab.result(4, ticket(1, 2), Stat::Granted);
     assert_eq!(actions, outcome(1, GrantAck::Accepted, Because::Granted));
-    assert!(lab.sender.is_idle() && lab.sender.next_deadline().is_none());
+    assert!(lab.sender.is_idle());
 }
 
 #[test]
@@ -318,22 +329,25 @@ fn calls_over_udp_are_repeated_ever_more_slowly() {
         now_ms += timeout_ms;
         gaps.push(timeout_ms);
         let actions = lab.failed(now_ms, ticket(1, attempt), Failure::NoReply);
-        assert_eq!(actions, [Action::AskPort { route }], "its port is asked for again");
+        let by_udp = (attempt / MISSES_MAX).is_multiple_of(2);
+        let asked = if by_udp { ask(route) } else { ask_other(route) };
+        assert_eq!(actions, [asked], "its port is asked for again");
         let actions = lab.port(now_ms, route, Some(PORT));
         let [Action::Call { timeout_ms, .. }] = &actions[..] else { panic!("{actions:?}") };
         let next = [2, 4, 8, 16, 30, 30, 30, 30][attempt as usize - 1] * 1_000;
-        assert_eq!(*timeout_ms, next);
+        assert_eq!(*timeout_ms, if by_udp { next } else { TCP_TIMEOUT_MS });
     }
     assert_eq!(gaps.iter().sum::<u64>(), 121_000);
 }
 
 #[test]
-fn a_client_without_a_port_mapper_is_asked_ever_more_slowly() {
+fn a_client_without_a_port_mapper_is_asked_both_ways_ever_more_slowly() {
     let mut lab = Lab::default();
     let mut actions = lab.grant(0, 1, 1, Transport::Tcp);
     let mut now_ms = 0;
     for wait_s in [1, 2, 4, 8, 16, 30, 30] {
-        assert_eq!(actions, [Action::AskPort { route: tcp() }]);
+        assert_eq!(actions, [ask(tcp())]);
+        assert_eq!(lab.port(now_ms, tcp(), None), [ask_other(tcp())], "at once");
         assert_eq!(lab.port(now_ms, tcp(), None), []);
         assert_eq!(lab.sender.next_deadline(), Some(now_ms + wait_s * 1_000));
         now_ms += wait_s * 1_000;
@@ -341,6 +355,107 @@ fn a_client_without_a_port_mapper_is_asked_ever_more_slowly() {
         actions = lab.step(now_ms, Event::Tick);
     }
     assert!(!lab.sender.is_idle());
+}
+
+/// By which transport each attempt goes.
+fn ways(actions: &[Action]) -> Vec<Transport> {
+    let call = |action: &Action| match action {
+        Action::Call { via, .. } => Some(*via),
+        _ => None,
+    };
+    actions.iter().filter_map(call).collect()
+}
+
+#[test]
+fn a_client_that_listens_only_the_other_way_is_called_that_way_and_again() {
+    let mut lab = Lab::default();
+    let route = route(1, Transport::Udp);
+    assert_eq!(lab.grant(0, 1, 1, Transport::Udp), [ask(route)]);
+    assert_eq!(lab.port(5, route, None), [ask_other(route)]);
+    let actions = lab.port(9, route, Some(PORT));
+    let [Action::Call { via: Transport::Tcp, timeout_ms, .. }] = &actions[..] else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(*timeout_ms, TCP_TIMEOUT_MS);
+    assert_eq!(lab.answered(10, ticket(1, 1), Stat::Granted).len(), 1);
+    assert_eq!(ways(&lab.grant(11, 2, 1, Transport::Udp)), [Transport::Tcp]);
+    lab.answered(12, ticket(2, 1), Stat::Granted);
+    // Once that is forgotten the LOCK's own way comes first again.
+    assert_eq!(lab.grant(12 + PORT_KEPT_MS, 3, 1, Transport::Udp), [ask(route)]);
+}
+
+#[test]
+fn a_way_on_which_calls_fail_again_and_again_gives_the_other_its_turn() {
+    for (failure, tries) in
+        [(Failure::NotDelivered, MISSES_MAX / 2), (Failure::NoReply, MISSES_MAX)]
+    {
+        let mut lab = Lab::calling(Transport::Tcp);
+        let mut now_ms = 0;
+        let mut vias = vec![Transport::Tcp];
+        for attempt in 1..=2 * tries {
+            now_ms += 100_000;
+            lab.failed(now_ms, ticket(1, attempt), failure);
+            vias.extend(ways(&lab.port(now_ms, tcp(), Some(PORT))));
+        }
+        let tries = tries as usize;
+        assert_eq!(vias[..tries], vec![Transport::Tcp; tries]);
+        assert_eq!(vias[tries..2 * tries], vec![Transport::Udp; tries]);
+        assert_eq!(vias[2 * tries..], [Transport::Tcp], "and back");
+    }
+}
+
+#[test]
+fn an_answer_between_two_failures_proves_the_way() {
+    let mut lab = Lab::calling(Transport::Tcp);
+    let mut now_ms = 0;
+    for attempt in 1..=3 * MISSES_MAX {
+        now_ms += 100_000;
+        if attempt % 2 == 0 {
+            lab.answered(now_ms, ticket(1, attempt), Stat::DeniedGracePeriod);
+            now_ms += GRACE_RETRY_MS;
+            assert_eq!(ways(&lab.step(now_ms, Event::Tick)), [Transport::Tcp]);
+        } else {
+            lab.failed(now_ms, ticket(1, attempt), Failure::NotDelivered);
+            assert_eq!(ways(&lab.port(now_ms, tcp(), Some(PORT))), [Transport::Tcp]);
+        }
+    }
+}
+
+#[test]
+fn a_port_is_kept_for_a_minute_after_its_last_answer() {
+    let mut lab = Lab::calling(Transport::Tcp);
+    lab.answered(10, ticket(1, 1), Stat::Granted);
+    let mut now_ms = 10;
+    for waiter in 2..5 {
+        now_ms += PORT_KEPT_MS - 1;
+        assert_eq!(called(&lab.grant(now_ms, waiter, 1, Transport::Tcp)), [ticket(waiter, 1)]);
+        lab.answered(now_ms, ticket(waiter, 1), Stat::Granted);
+    }
+    assert!(lab.sender.is_idle());
+    assert_eq!(lab.sender.next_deadline(), Some(now_ms + PORT_KEPT_MS));
+    assert_eq!(lab.step(now_ms + PORT_KEPT_MS, Event::Tick), []);
+    assert_eq!(lab.sender.next_deadline(), None, "nothing is kept");
+    assert_eq!(lab.grant(now_ms + PORT_KEPT_MS, 5, 1, Transport::Tcp), [ask(tcp())]);
+}
+
+#[test]
+fn a_port_is_forgotten_where_a_call_fails_though_its_grant_is_over() {
+    let mut lab = Lab::calling(Transport::Tcp);
+    lab.step(1, Event::Over { waiter: WaiterId(1) });
+    assert_eq!(lab.failed(2, ticket(1, 1), Failure::NoReply), []);
+    assert_eq!((lab.sender.is_idle(), lab.sender.next_deadline()), (true, None));
+    assert_eq!(lab.grant(3, 2, 1, Transport::Tcp), [ask(tcp())]);
+}
+
+/// A client that has restarted since has another port: that it was kept costs no second.
+#[test]
+fn a_kept_port_that_is_closed_is_asked_for_again_at_once() {
+    let mut lab = Lab::calling(Transport::Tcp);
+    lab.answered(10, ticket(1, 1), Stat::Granted);
+    assert_eq!(called(&lab.grant(50, 2, 1, Transport::Tcp)), [ticket(2, 1)]);
+    assert_eq!(lab.failed(51, ticket(2, 1), Failure::NotDelivered), [ask(tcp())]);
+    assert_eq!(called(&lab.port(52, tcp(), Some(PORT))), [ticket(2, 2)]);
+    assert_eq!(lab.failed(53, ticket(2, 2), Failure::NotDelivered), [], "that was a fresh one");
 }
 
 #[test]
@@ -360,14 +475,14 @@ fn a_grant_that_is_over_is_not_repeated() {
     let mut lab = Lab::calling(Transport::Tcp);
     assert_eq!(lab.step(1, over(1)), []);
     assert_eq!(lab.failed(2, ticket(1, 1), Failure::NoReply), []);
-    assert!(lab.sender.is_idle() && lab.sender.next_deadline().is_none());
+    assert!(lab.sender.is_idle());
 }
 
 #[test]
 fn one_silent_address_does_not_delay_calls_from_another() {
     let mut lab = Lab::calling(Transport::Tcp);
     let other = route(2, Transport::Tcp);
-    assert_eq!(lab.grant(1, 2, 2, Transport::Tcp), [Action::AskPort { route: other }]);
+    assert_eq!(lab.grant(1, 2, 2, Transport::Tcp), [ask(other)]);
     assert_eq!(called(&lab.port(2, other, Some(PORT))), [ticket(2, 1)]);
 }
 
@@ -434,16 +549,21 @@ proptest! {
         let mut silent = std::collections::BTreeSet::new();
         for _ in 0..2_000 {
             let Some(action) = work.pop() else {
+                if lab.sender.is_idle() {
+                    break;
+                }
                 let Some(deadline_ms) = lab.sender.next_deadline() else { break };
                 now_ms = now_ms.max(deadline_ms);
                 work = lab.step(now_ms, Event::Tick);
-                prop_assert!(!work.is_empty(), "a deadline with nothing to do");
+                // A port that is kept no longer is no work.
+                let later = lab.sender.next_deadline().is_none_or(|next_ms| next_ms > deadline_ms);
+                prop_assert!(!work.is_empty() || later, "a deadline with nothing to do");
                 continue;
             };
             let fate = fates.next().unwrap_or(Fate::Stat(Stat::Granted));
             now_ms += 10;
             match action {
-                Action::AskPort { route } => {
+                Action::AskPort { route, .. } => {
                     let port = (!matches!(fate, Fate::NoPort)).then_some(PORT);
                     work.extend(lab.port(now_ms, route, port));
                 }

@@ -4,7 +4,8 @@
 
 use cleat_nlm::contact::Contact;
 use cleat_nlm::notify::{
-    Action, Event, GIVE_UP_MS, IN_FLIGHT_MAX, NoticeId, NotifyPlan, TIMEOUT_MS_MIN,
+    Action, Event, IN_FLIGHT_MAX, NoticeId, NotifyPlan, PATIENCE_MS_MIN, RETRY_MS_MAX,
+    TIMEOUT_MS_MIN,
 };
 use cleat_nlm::nsm::StateChange;
 use cleat_nlm::owner::{Origin, Transport};
@@ -44,7 +45,8 @@ fn every_client_is_told_from_each_address_it_used_by_each_name_of_ours() {
     let mut first = Contact::new(&origin("guest1", 2, 1));
     first.merge(&origin("guest1", 2, 2));
     let second = Contact::new(&origin("guest2", 3, 1));
-    let mut plan = NotifyPlan::new(0, 5, [&first, &second], &[b"nas".to_vec()], IN_FLIGHT_MAX);
+    let names = [b"nas".to_vec()];
+    let mut plan = NotifyPlan::new(0, 5, [&first, &second], &names, 0, IN_FLIGHT_MAX);
     let texts: Vec<_> = calls(&step(&mut plan, 0, Event::Tick)).into_iter().map(|c| c.1).collect();
     assert_eq!(
         texts,
@@ -59,7 +61,7 @@ fn every_client_is_told_from_each_address_it_used_by_each_name_of_ours() {
 #[test]
 fn an_answered_client_is_settled_and_called_no_more() {
     let contact = Contact::new(&origin("guest1", 2, 1));
-    let mut plan = NotifyPlan::new(0, 1, [&contact], &[], IN_FLIGHT_MAX);
+    let mut plan = NotifyPlan::new(0, 1, [&contact], &[], 0, IN_FLIGHT_MAX);
     let (id, ..) = calls(&step(&mut plan, 0, Event::Tick))[0];
     let settled = Action::Settled { client_id: "nlm:guest1@10.0.0.2".into(), answered: true };
     assert_eq!(step(&mut plan, 5, Event::Answered(id)), [settled]);
@@ -68,15 +70,14 @@ fn an_answered_client_is_settled_and_called_no_more() {
     assert_eq!(plan.next_deadline(), None);
 }
 
-#[test]
-fn a_silent_client_is_tried_for_15_minutes_over_both_transports() {
+/// When, in seconds, a client that never answers is called, and how, where it is given so long.
+fn attempts(patience_ms: u64) -> Vec<(u64, Transport)> {
     let contact = Contact::new(&origin("guest1", 2, 1));
-    let mut plan = NotifyPlan::new(0, 1, [&contact], &[], IN_FLIGHT_MAX);
+    let mut plan = NotifyPlan::new(0, 1, [&contact], &[], patience_ms, IN_FLIGHT_MAX);
     let mut actions = step(&mut plan, 0, Event::Tick);
-    let (mut starts, mut transports, mut now_ms) = (Vec::new(), Vec::new(), 0);
+    let (mut attempts, mut now_ms) = (Vec::new(), 0);
     while let [(id, _, transport)] = calls(&actions)[..] {
-        starts.push(now_ms / 1_000);
-        transports.push(transport);
+        attempts.push((now_ms / 1_000, transport));
         actions = step(&mut plan, now_ms + 1, Event::Failed(id));
         if let Some(deadline_ms) = plan.next_deadline() {
             assert_eq!(actions, []);
@@ -84,20 +85,40 @@ fn a_silent_client_is_tried_for_15_minutes_over_both_transports() {
             actions = step(&mut plan, now_ms, Event::Tick);
         }
     }
-    let client_id = "nlm:guest1@10.0.0.2".into();
-    assert_eq!(actions, [Action::Settled { client_id, answered: false }]);
+    assert_eq!(actions, [settled(false)]);
+    assert!(plan.is_finished());
+    attempts
+}
+
+#[test]
+fn a_silent_client_is_tried_for_15_minutes_over_both_transports() {
+    let attempts = attempts(5_000);
+    let starts: Vec<_> = attempts.iter().map(|(start_s, _)| *start_s).collect();
     assert_eq!(starts[..8], [0, 2, 6, 14, 30, 62, 122, 182]);
     let last = starts.last().copied().unwrap_or_default();
-    assert!(last < GIVE_UP_MS / 1_000 && last + 60 >= GIVE_UP_MS / 1_000, "{last}");
-    assert_eq!(transports[..3], [Transport::Tcp, Transport::Udp, Transport::Tcp]);
-    assert!(plan.is_finished());
+    assert!(last < PATIENCE_MS_MIN / 1_000 && last + 60 >= PATIENCE_MS_MIN / 1_000, "{last}");
+    let transports: Vec<_> = attempts.iter().take(3).map(|(_, transport)| *transport).collect();
+    assert_eq!(transports, [Transport::Tcp, Transport::Udp, Transport::Tcp]);
+}
+
+#[test]
+fn a_client_whose_locks_stand_for_an_hour_is_tried_for_an_hour() {
+    let hour_s = 3_600;
+    let attempts = attempts(hour_s * 1_000);
+    let late: Vec<_> =
+        attempts.into_iter().skip_while(|(s, _)| s * 1_000 < PATIENCE_MS_MIN).collect();
+    let gaps = late.windows(2).map(|pair| (pair[1].0 - pair[0].0) * 1_000);
+    assert!(gaps.max().is_some_and(|gap_ms| gap_ms <= RETRY_MS_MAX));
+    let (last, _) = late[late.len() - 1];
+    assert!(last < hour_s && (last + 1) * 1_000 + RETRY_MS_MAX >= hour_s * 1_000, "{last}");
+    assert_ne!(late[0].1, late[1].1, "by turns over both transports");
 }
 
 /// A plan for one client that mounted two addresses of ours, and its calls, both under way.
 fn two_calls() -> (NotifyPlan, [NoticeId; 2]) {
     let mut contact = Contact::new(&origin("guest1", 2, 1));
     contact.merge(&origin("guest1", 2, 2));
-    let mut plan = NotifyPlan::new(0, 1, [&contact], &[], IN_FLIGHT_MAX);
+    let mut plan = NotifyPlan::new(0, 1, [&contact], &[], 0, IN_FLIGHT_MAX);
     let calls = calls(&step(&mut plan, 0, Event::Tick));
     let ids = [calls[0].0, calls[1].0];
     (plan, ids)
@@ -124,9 +145,9 @@ fn a_client_is_reached_at_its_first_answer_and_the_other_calls_go_on_until_they_
 #[test]
 fn a_client_is_out_of_reach_when_the_last_of_its_calls_was_given_up() {
     let (mut plan, [first, second]) = two_calls();
-    assert_eq!(step(&mut plan, GIVE_UP_MS, Event::Failed(first)), []);
+    assert_eq!(step(&mut plan, PATIENCE_MS_MIN, Event::Failed(first)), []);
     assert_eq!(plan.clients_left(), 1);
-    assert_eq!(step(&mut plan, GIVE_UP_MS, Event::Failed(second)), [settled(false)]);
+    assert_eq!(step(&mut plan, PATIENCE_MS_MIN, Event::Failed(second)), [settled(false)]);
     assert!(plan.is_finished());
 }
 
@@ -134,7 +155,7 @@ fn a_client_is_out_of_reach_when_the_last_of_its_calls_was_given_up() {
 fn only_so_many_calls_are_under_way() {
     let named = |n: usize| origin(&format!("guest{n}"), 2, 1);
     let contacts: Vec<_> = (0..=IN_FLIGHT_MAX).map(|n| Contact::new(&named(n))).collect();
-    let mut plan = NotifyPlan::new(0, 1, &contacts, &[], usize::MAX);
+    let mut plan = NotifyPlan::new(0, 1, &contacts, &[], 0, usize::MAX);
     let started = calls(&step(&mut plan, 0, Event::Tick));
     assert_eq!((started.len(), plan.next_deadline()), (IN_FLIGHT_MAX, None));
     assert_eq!(calls(&step(&mut plan, 1, Event::Failed(started[0].0))).len(), 1);
@@ -151,7 +172,7 @@ fn told_after_ms(dead: usize, living_is_first: bool, first_is_lost: bool) -> u64
     let living = Contact::new(&origin("living", 2, 1));
     let mut contacts: Vec<_> = (0..dead).map(gone).collect();
     contacts.insert(if living_is_first { 0 } else { dead }, living.clone());
-    let mut plan = NotifyPlan::new(0, 1, &contacts, &[], IN_FLIGHT_MAX);
+    let mut plan = NotifyPlan::new(0, 1, &contacts, &[], 0, IN_FLIGHT_MAX);
     let mut ends: std::collections::BTreeSet<(u64, NoticeId, bool)> =
         std::collections::BTreeSet::new();
     let (mut now_ms, mut event, mut lost) = (0, Event::Tick, first_is_lost);

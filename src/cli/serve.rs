@@ -114,6 +114,7 @@ impl Serve {
             unreachable_hold_s: said("--unreachable-hold-s", self.unreachable_hold_s),
             client_lease_s: said("--client-lease-s", self.client_lease_s),
             limits: Vec::new(),
+            notify_names: Vec::new(),
             durability: said("--durability", self.durability),
             rpcbind: said("--rpcbind", self.rpcbind),
             log: said("--log", self.log),

@@ -29,6 +29,8 @@ pub struct Draft {
     pub durability: Option<Said<String>>,
     /// How rpcbind is used.
     pub rpcbind: Option<Said<String>>,
+    /// Names that clients know the server by.
+    pub notify_names: Vec<Said<String>>,
     /// What is logged.
     pub log: Option<Said<String>>,
     /// The exports.
@@ -49,6 +51,7 @@ impl Draft {
     #[must_use]
     pub fn overlaid(self, other: Self) -> Self {
         let listen = if other.listen.is_empty() { self.listen } else { other.listen };
+        let names = self.notify_names.into_iter().chain(other.notify_names).collect();
         Self {
             listen,
             state_dir: other.state_dir.or(self.state_dir),
@@ -59,6 +62,7 @@ impl Draft {
             limits: self.limits.into_iter().chain(other.limits).collect(),
             durability: other.durability.or(self.durability),
             rpcbind: other.rpcbind.or(self.rpcbind),
+            notify_names: names,
             log: other.log.or(self.log),
             exports: self.exports.into_iter().chain(other.exports).collect(),
         }

@@ -15,7 +15,7 @@ use super::mistake::{Mistakes, Place, Said};
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 const KEYS: &str = "listen, state_dir, grace_s, recovery, unreachable_hold_s, client_lease_s, \
-                    durability, rpcbind, log, [limits], [[export]]";
+                    durability, rpcbind, notify_names, log, [limits], [[export]]";
 const EXPORT_KEYS: &str = "path, clients";
 const NOT_TOML_MEND: &str = "write each key once, as KEY = VALUE, and strings in \"quotes\"";
 
@@ -96,7 +96,7 @@ impl File<'_> {
         for (key, value) in table {
             let name = key.get_ref().as_ref();
             match name {
-                "listen" => draft.listen = self.strings(name, value),
+                "listen" => draft.listen = self.listen(name, value),
                 "state_dir" => draft.state_dir = self.absolute(name, value),
                 "grace_s" => draft.grace_s = self.integer(name, value),
                 "recovery" => draft.recovery = self.string(name, value),
@@ -105,6 +105,7 @@ impl File<'_> {
                 "limits" => draft.limits = self.limits(value),
                 "durability" => draft.durability = self.string(name, value),
                 "rpcbind" => draft.rpcbind = self.string(name, value),
+                "notify_names" => draft.notify_names = self.names(name, value),
                 "log" => draft.log = self.string(name, value),
                 "export" => draft.exports = self.exports(value),
                 _ => self.unknown(key.span().start, name, KEYS),
@@ -213,16 +214,28 @@ impl File<'_> {
         Some(Said::new(self.place(value.span().start, key), text?))
     }
 
-    fn strings(&mut self, key: &str, value: &Value<'_>) -> Vec<Said<String>> {
-        match value.get_ref().as_array() {
-            Some(array) if !array.is_empty() => {
-                array.iter().filter_map(|item| self.string(key, item)).collect()
-            }
+    fn listen(&mut self, key: &str, value: &Value<'_>) -> Vec<Said<String>> {
+        match self.strings(key, value) {
+            Some(listen) if !listen.is_empty() => listen,
             _ => {
                 self.wrong(key, value, "a list of strings: [\"*:2049\"]");
                 Vec::new()
             }
         }
+    }
+
+    fn names(&mut self, key: &str, value: &Value<'_>) -> Vec<Said<String>> {
+        let names = self.strings(key, value);
+        if names.is_none() {
+            self.wrong(key, value, "a list of strings: [\"nas.example.org\"]");
+        }
+        names.unwrap_or_default()
+    }
+
+    /// The strings of a list; `None` where it is none.
+    fn strings(&mut self, key: &str, value: &Value<'_>) -> Option<Vec<Said<String>>> {
+        let array = value.get_ref().as_array()?;
+        Some(array.iter().filter_map(|item| self.string(key, item)).collect())
     }
 
     /// An integer as its digits, to be judged with those of the flags.

@@ -6,6 +6,7 @@ mod file;
 mod limits;
 pub mod listen;
 pub mod mistake;
+mod names;
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ pub use cleat_lock::{Limits, Recovery};
 pub use draft::Draft;
 pub use limits::LIMIT_MAX;
 pub use mistake::{Mistake, Mistakes, Place, Said};
+pub use names::{NOTIFY_NAME_BYTES_MAX, NOTIFY_NAMES_MAX};
 
 /// The most addresses to listen on.
 pub const LISTEN_MAX: usize = 16;
@@ -87,6 +89,8 @@ pub struct Config {
     pub durability: Durability,
     /// How clients find ports.
     pub rpcbind: Rpcbind,
+    /// The names under which clients are told of a restart, besides its addresses and its own.
+    pub notify_names: Vec<String>,
     /// What is logged: a directive as `tracing_subscriber::EnvFilter` reads it.
     pub log: String,
     /// What is exported; each path is a directory that was there when this was checked.
@@ -131,6 +135,7 @@ impl Config {
         let limits = limits::judge(&draft.limits, &mut mistakes);
         let durability = judge_word(draft.durability.as_ref(), &mut mistakes);
         let rpcbind = judge_word(draft.rpcbind.as_ref(), &mut mistakes);
+        let notify_names = names::judge(&draft.notify_names, &mut mistakes);
         let log = judge_log(draft.log, &mut mistakes);
         let nothing = draft.exports.is_empty();
         let exports = exports::judge(draft.exports, state_dir.as_ref(), &mut mistakes);
@@ -149,6 +154,7 @@ impl Config {
                 limits,
                 durability,
                 rpcbind,
+                notify_names,
                 log,
                 exports: Arc::new(exports),
             }),

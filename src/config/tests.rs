@@ -39,6 +39,7 @@ fn a_whole_file_is_read() {
         client_lease_s = 45
         durability = "power"
         rpcbind = "embedded"
+        notify_names = ["nas.example.org", "nas"]
         log = "warn,cleat::nfs=debug"
         [limits]
         locks_per_file = 1_000
@@ -62,6 +63,7 @@ fn a_whole_file_is_read() {
     assert_eq!(config.client_lease, Some(Duration::from_secs(45)));
     let limits = Limits { locks_per_file: 1_000, clients: 7, ..Limits::default() };
     assert_eq!(config.limits, limits);
+    assert_eq!(config.notify_names, ["nas.example.org", "nas"]);
     assert_eq!((config.log.as_str(), config.exports.len()), ("warn,cleat::nfs=debug", 2));
     let rules = config.exports.get(0).expect("an export").clients();
     assert_eq!((rules.len(), rules[0].options.read_only), (2, false));
@@ -77,6 +79,7 @@ fn what_is_not_said_has_a_default() {
     assert_eq!((config.recovery, config.client_lease), (Recovery::Strict, None));
     assert_eq!(config.unreachable_hold, Duration::from_secs(600));
     assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.notify_names, [""; 0]);
     assert_eq!(config.log, "info");
 }
 
@@ -86,7 +89,8 @@ fn each_mistake_has_its_line_key_and_mend() {
         (
             "listne = []",
             "c.toml:1: listne: no such key; the keys are listen, state_dir, grace_s, recovery, \
-             unreachable_hold_s, client_lease_s, durability, rpcbind, log, [limits], [[export]]",
+             unreachable_hold_s, client_lease_s, durability, rpcbind, notify_names, log, [limits], \
+             [[export]]",
         ),
         ("listen = []", "c.toml:1: listen: of type array; write a list of strings: [\"*:2049\"]"),
         (
@@ -252,6 +256,31 @@ fn each_mistake_about_recovery_and_limits_has_them_too() {
     for (line, message) in table {
         assert_eq!(with(line).expect_err(line), message, "{line}");
     }
+}
+
+#[test]
+fn each_mistake_about_names_has_them_too() {
+    let long = "n".repeat(NOTIFY_NAME_BYTES_MAX + 1);
+    let many = format!("notify_names = {:?}", ["nas"; NOTIFY_NAMES_MAX + 1]);
+    let is_none = "is no host's name; write one as clients mount it, as nas.example.org";
+    let table = [
+        (
+            "notify_names = \"nas\"".to_owned(),
+            "of type string; write a list of strings: [\"nas.example.org\"]".to_owned(),
+        ),
+        ("notify_names = [5]".to_owned(), "of type integer; write a string in quotes".to_owned()),
+        ("notify_names = [\"\"]".to_owned(), format!("\"\" {is_none}")),
+        ("notify_names = [\"a b\"]".to_owned(), format!("\"a b\" {is_none}")),
+        (format!("notify_names = [{long:?}]"), format!("{long:?} {is_none}")),
+        (many, "more than 8 names; leave some out".to_owned()),
+    ];
+    for (line, message) in table {
+        let message = format!("c.toml:1: notify_names: {message}");
+        assert_eq!(with(&line).expect_err(&line), message, "{line}");
+    }
+    let most =
+        format!("notify_names = {:?}", vec!["n".repeat(NOTIFY_NAME_BYTES_MAX); NOTIFY_NAMES_MAX]);
+    assert!(with(&most).is_ok() && with("notify_names = []").is_ok());
 }
 
 #[test]

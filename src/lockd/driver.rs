@@ -23,6 +23,7 @@ use tracing::{debug, error, info, warn};
 use super::contacts::Contacts;
 use super::limits::Refusals;
 use super::log::{log_grace, log_taken};
+use super::patience::Patience;
 
 /// The most requests that share one write to the store.
 const BATCH_REQUESTS_MAX: usize = 1024;
@@ -133,7 +134,8 @@ impl Lockd {
         let now_ms = clock.now_ms();
         let contacts = Arc::new(Contacts::new(&records));
         let core = Core::restore(config, now_ms, records, settings.grace_ms, settings.exact);
-        let (published, metrics) = watch::channel(Metrics::default());
+        let counted = Metrics { counters: core.counters(), grace: core.grace() };
+        let (published, metrics) = watch::channel(counted);
         let driver = Driver {
             core,
             store,
@@ -164,6 +166,11 @@ impl Lockd {
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         *self.metrics.borrow()
+    }
+
+    /// Whom a grace window that may close any moment is waited for by.
+    pub(super) fn patience(&self) -> Patience {
+        Patience::new(self.metrics.clone())
     }
 
     /// The clients on record.

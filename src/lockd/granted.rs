@@ -8,7 +8,7 @@ use bytes::Bytes;
 use cleat_lock::{Input, WaiterId};
 use cleat_nlm::granted::{Action, Because, Failure, Form, Route, Ticket};
 use cleat_nlm::wire::{PROGRAM, Res};
-use cleat_nlm::{Message, Sender, Waiting, granted};
+use cleat_nlm::{Message, Sender, Transport, Version, Waiting, granted};
 use cleat_rpc::Reader;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,9 @@ use crate::rpc_client::{self, CallError, Procedure, Resend};
 
 /// How long a client's rpcbind may take to tell a port.
 const FIND_PORT: Duration = Duration::from_secs(5);
+
+/// How many senders are kept for the ports that they know while they have nothing to tell.
+const SENDERS_KEPT_MAX: usize = 4096;
 
 /// The end of an action, for the sender of this client.
 type End = (IpAddr, granted::Event);
@@ -100,26 +103,30 @@ impl Callbacks {
         let mut actions = Vec::new();
         let sender = self.senders.entry(client).or_default();
         sender.step(self.lockd.now_ms(), event, &mut actions);
-        self.deadlines.set(client, sender.next_deadline());
-        if sender.is_idle() {
+        let (idle, mut next_ms) = (sender.is_idle(), sender.next_deadline());
+        if idle && (next_ms.is_none() || self.senders.len() > SENDERS_KEPT_MAX) {
             self.senders.remove(&client);
+            next_ms = None;
         }
+        self.deadlines.set(client, next_ms);
         actions.into_iter().for_each(|action| self.act(client, action));
     }
 
     fn act(&mut self, client: IpAddr, action: Action) {
         match action {
-            Action::AskPort { route } => {
+            Action::AskPort { route, via } => {
                 let ends = self.ends.clone();
                 tokio::spawn(async move {
-                    let port = ask_port(route).await;
+                    let port = ask_port(route, via).await;
                     let _ = ends.send((client, granted::Event::Port { route, port }));
                 });
             }
-            Action::Call { form, ticket, route, port, arguments, timeout_ms } => {
+            Action::Call { form, ticket, route, via, port, arguments, timeout_ms } => {
                 let ends = self.ends.clone();
+                let (to, patience) = (client_route(route, via), Duration::from_millis(timeout_ms));
+                let version = route.version;
                 tokio::spawn(async move {
-                    let end = call(form, ticket, route, port, arguments, timeout_ms).await;
+                    let end = call(form, ticket, (to, port, version), arguments, patience).await;
                     let _ = ends.send((client, end));
                 });
             }
@@ -154,17 +161,16 @@ fn log_answer(client: IpAddr, waiter: WaiterId, because: Because) {
     }
 }
 
-fn client_route(route: Route) -> rpc_client::Route {
-    let transport = transport(route.transport);
-    rpc_client::Route { to: route.client, from: route.server, transport }
+fn client_route(route: Route, via: Transport) -> rpc_client::Route {
+    rpc_client::Route { to: route.client, from: route.server, transport: transport(via) }
 }
 
-async fn ask_port(route: Route) -> Option<u16> {
-    let (route_of_call, version) = (client_route(route), route.version.number());
+async fn ask_port(route: Route, via: Transport) -> Option<u16> {
+    let (route_of_call, version) = (client_route(route, via), route.version.number());
     let found = rpc_client::find_port(route_of_call, PROGRAM, version, FIND_PORT).await;
     found
         .inspect_err(|error| {
-            warn!(client = %route.client, %error, "cannot find the client's lock manager");
+            warn!(client = %route.client, ?via, %error, "cannot find the client's lock manager");
         })
         .ok()
 }
@@ -172,27 +178,24 @@ async fn ask_port(route: Route) -> Option<u16> {
 async fn call(
     form: Form,
     ticket: Ticket,
-    route: Route,
-    port: u16,
+    (route, port, version): (rpc_client::Route, u16, Version),
     arguments: Bytes,
-    timeout_ms: u64,
+    patience: Duration,
 ) -> granted::Event {
-    let patience = Duration::from_millis(timeout_ms);
-    let (version, number) = (route.version.number(), form.procedure().number());
-    let procedure = Procedure { program: PROGRAM, version, number };
+    let (program, number) = (PROGRAM, form.procedure().number());
+    let procedure = Procedure { program, version: version.number(), number };
     // The sender must know of each datagram: a client that took its lock from the first refuses
     // the second.
     let resend = Resend::Never;
-    let answer =
-        rpc_client::call(client_route(route), port, procedure, &arguments, resend, patience).await;
+    let answer = rpc_client::call(route, port, procedure, &arguments, resend, patience).await;
     let failure = match (answer, form) {
         (Ok(_), Form::Message) => return granted::Event::Delivered { ticket },
-        (Ok(results), Form::Call) => match Res::read(&mut Reader::new(&results), route.version) {
+        (Ok(results), Form::Call) => match Res::read(&mut Reader::new(&results), version) {
             Ok(result) => return granted::Event::Answered { ticket, stat: result.stat },
             Err(_) => Failure::NoReply,
         },
         (Err(error), _) => {
-            debug!(client = %route.client, ?form, %error, "GRANTED brought no answer");
+            debug!(client = %route.to, ?form, %error, "GRANTED brought no answer");
             failure(&error)
         }
     };

@@ -9,9 +9,11 @@ mod idle;
 mod lease;
 mod limits;
 mod log;
+mod patience;
 mod program;
 mod results;
 mod turns;
+mod ways;
 
 pub use contacts::Contacts;
 pub use driver::{Event, Lockd, Metrics, Settings, Thread};

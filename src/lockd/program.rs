@@ -7,7 +7,8 @@ use std::sync::Arc;
 use cleat_lock::{Input, Mode, Outcome};
 use cleat_nlm::granted::Ticket;
 use cleat_nlm::wire::{
-    CancelArgs, LockArgs, Notify, PROGRAM, Res, ShareArgs, Stat, TestArgs, TestRes, UnlockArgs,
+    CancelArgs, Lock, LockArgs, Notify, PROGRAM, Res, Share, ShareArgs, Stat, TestArgs, TestRes,
+    UnlockArgs,
 };
 use cleat_nlm::{Message, Operation, Origin, Procedure, Refusal, Version, answers, procedures};
 use cleat_rpc::{Fault, Reply, Writer};
@@ -17,8 +18,9 @@ use tracing::{debug, info};
 use super::driver::Lockd;
 use super::file::{Found, Want, find};
 use super::nlm_transport;
+use super::patience::Patience;
 use super::results::Results;
-use super::turns::{Turn, Turns};
+use super::turns::{Place, Turn, Turns};
 use crate::exports::Exports;
 use crate::rpc_server::duplicates::Duplicates;
 use crate::rpc_server::{self, Answer, Program};
@@ -44,6 +46,7 @@ pub struct Nlm {
     /// What messages came to: one that is sent again must be answered alike, by one more result.
     messages: Arc<Duplicates>,
     turns: Arc<Turns>,
+    patience: Arc<Patience>,
 }
 
 /// A call of a procedure that its version has.
@@ -95,22 +98,30 @@ impl Request {
         }
     }
 
-    /// The file of a call that must not overtake another: whatever takes a lock or gives one up.
-    fn changes(&self) -> Option<&[u8]> {
-        let fh = match self.procedure {
+    /// The place in the order of a call that must not overtake another: whatever takes a lock or
+    /// gives one up.
+    fn place(&self) -> Option<Place> {
+        let of_lock = |lock: Lock<'_>| (lock.fh.to_vec(), (lock.oh.to_vec(), lock.svid));
+        let of_share = |share: Share<'_>| (share.fh.to_vec(), (share.oh.to_vec(), 0));
+        let found = match self.procedure {
             Procedure::Call(operation) | Procedure::Message(operation) => match operation {
-                Operation::Lock => self.arguments::<LockArgs<'_>>().map(|args| args.lock.fh),
-                Operation::Cancel => self.arguments::<CancelArgs<'_>>().map(|args| args.lock.fh),
-                Operation::Unlock => self.arguments::<UnlockArgs<'_>>().map(|args| args.lock.fh),
+                Operation::Lock => self.arguments().map(|args: LockArgs<'_>| of_lock(args.lock)),
+                Operation::Cancel => {
+                    self.arguments().map(|args: CancelArgs<'_>| of_lock(args.lock))
+                }
+                Operation::Unlock => {
+                    self.arguments().map(|args: UnlockArgs<'_>| of_lock(args.lock))
+                }
                 Operation::Test | Operation::Granted => return None,
             },
-            Procedure::NmLock => self.arguments::<LockArgs<'_>>().map(|args| args.lock.fh),
+            Procedure::NmLock => self.arguments().map(|args: LockArgs<'_>| of_lock(args.lock)),
             Procedure::Share | Procedure::Unshare => {
-                self.arguments::<ShareArgs<'_>>().map(|args| args.share.fh)
+                self.arguments().map(|args: ShareArgs<'_>| of_share(args.share))
             }
             _ => return None,
         };
-        fh.ok()
+        let (fh, owner) = found.ok()?;
+        Some(Place { client: self.call.peer.ip(), fh, owner })
     }
 
     fn answer<'a>(&self, message: &impl Message<'a>) -> Reply {
@@ -135,13 +146,13 @@ impl Nlm {
         grants: mpsc::Sender<GrantedResult>,
     ) -> Self {
         let (messages, turns) = (Arc::new(Duplicates::new()), Arc::default());
-        Self { exports, lockd, results, grants, messages, turns }
+        let patience = Arc::new(lockd.patience());
+        Self { exports, lockd, results, grants, messages, turns, patience }
     }
 
     /// Begins a procedure: its place among the others is taken before this returns.
     fn begin(&self, mut request: Request) -> Answer {
-        let client = request.call.peer.ip();
-        request.turn = request.changes().map(|fh| self.turns.take(client, fh));
+        request.turn = request.place().map(|place| self.turns.take(place));
         Answer::later(self.clone().run(request))
     }
 
@@ -175,6 +186,9 @@ impl Nlm {
 
     async fn lock(&self, request: &Request, monitored: bool) -> Reply {
         let args: LockArgs<'_> = request.arguments()?;
+        if !args.reclaim {
+            self.patience.closed(request.call.peer.ip()).await;
+        }
         let (lock, want) = (&args.lock, Want::Lock(mode(args.exclusive)));
         let asked = Asked { caller_name: lock.caller_name, fh: lock.fh, want, monitored };
         let ended = self.ask(request, asked, |call| procedures::lock(&args, call)).await;

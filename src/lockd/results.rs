@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use cleat_nlm::wire::PROGRAM;
 use cleat_nlm::{Operation, Procedure, Version};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TryRecvError};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tracing::debug;
+use tracing::{debug, warn};
 
+use super::ways::{Put, Ways};
 use crate::rpc_client::{self, CallError, Resend, Route};
 use crate::rpc_server::{Call, Outbox, Transport};
 
@@ -26,14 +27,17 @@ use crate::rpc_server::{Call, Outbox, Transport};
 pub const PENDING_PER_CLIENT_MAX: usize = 64;
 /// The same of all clients.
 pub const PENDING_MAX: usize = 4096;
-/// The most ways to clients whose ports are kept; further results are not sent.
+/// The most ways to clients whose ports are kept; for one more another is given up.
 pub const WAYS_MAX: usize = 4096;
 /// How long a port is kept, and a way that nothing is sent on.
 const PORT_KEPT: Duration = Duration::from_secs(60);
-/// How long a client without a port is not asked again; its results are not sent meanwhile.
+/// How long a client without a port is not asked again, and its way kept; its results are not sent
+/// meanwhile.
 const NO_PORT_KEPT: Duration = Duration::from_secs(5);
 /// A client that repeats a message missed its result: a port is asked for again that is older.
 const PORT_TRUSTED: Duration = Duration::from_secs(1);
+/// How often the log says that there are too many ways.
+const SAID_EVERY: Duration = Duration::from_secs(60);
 /// How long a client's rpcbind may take to tell a port, and its lock manager to take a call.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -46,7 +50,8 @@ pub struct Results {
 struct Shared {
     outbox: Outbox,
     pending: Mutex<Pending>,
-    ways: Mutex<HashMap<Way, mpsc::UnboundedSender<Outgoing>>>,
+    ways: Mutex<Ways<Way, Outgoing>>,
+    crowded: Mutex<Crowded>,
     /// Every place has a token of it.
     places: TaskTracker,
 }
@@ -55,6 +60,13 @@ struct Shared {
 struct Pending {
     total: usize,
     per_client: HashMap<IpAddr, usize>,
+}
+
+/// How often there was no room for one more way, and when that was said.
+#[derive(Default)]
+struct Crowded {
+    count: u64,
+    said: Option<Instant>,
 }
 
 /// A message's place among those pending, until its result is sent or given up.
@@ -67,7 +79,8 @@ pub struct Place {
 /// From an address of ours to a client's lock manager of one version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Way {
-    client: IpAddr,
+    /// With its interface where the address is of one link, and without its port.
+    client: SocketAddr,
     local: SocketAddr,
     transport: Transport,
     version: Version,
@@ -89,8 +102,14 @@ impl Results {
     /// Sends datagrams by this outbox.
     #[must_use]
     pub fn new(outbox: Outbox) -> Self {
-        let (pending, ways, places) = (Mutex::default(), Mutex::default(), TaskTracker::new());
-        Self { shared: Arc::new(Shared { outbox, pending, ways, places }) }
+        let shared = Shared {
+            outbox,
+            pending: Mutex::default(),
+            ways: Mutex::new(Ways::new(WAYS_MAX)),
+            crowded: Mutex::default(),
+            places: TaskTracker::new(),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// A place for one more message of a client, or `None` where too many are pending.
@@ -124,20 +143,33 @@ impl Results {
         results: Bytes,
         repeated: bool,
     ) {
-        let Call { peer, local, transport, .. } = *call;
-        let way = Way { client: peer.ip(), local, transport, version };
-        let outgoing = Outgoing { operation, results, repeated, place };
-        let mut ways = lock(&self.shared.ways);
-        if let Some(inbox) = ways.get(&way) {
-            // A way takes itself from the table before it ends.
-            let _ = inbox.send(outgoing);
-        } else if ways.len() < WAYS_MAX {
-            let (inbox, arrived) = mpsc::unbounded_channel();
-            let _ = inbox.send(outgoing);
-            ways.insert(way, inbox);
-            tokio::spawn(deliver(Arc::clone(&self.shared), way, arrived));
-        } else {
-            debug!(client = %way.client, "result not sent: too many clients send messages");
+        let Call { peer: mut client, local, transport, .. } = *call;
+        client.set_port(0);
+        let way = Way { client, local, transport, version };
+        let put =
+            lock(&self.shared.ways).put(way, Outgoing { operation, results, repeated, place });
+        match put {
+            Put::Known => {}
+            Put::New { arrived, given_up } => {
+                if given_up {
+                    self.shared.crowded(way, "of another client is asked for anew next time");
+                }
+                tokio::spawn(deliver(Arc::clone(&self.shared), way, arrived));
+            }
+            Put::Full => self.shared.crowded(way, "was not asked for, and a result not sent"),
+        }
+    }
+}
+
+impl Shared {
+    /// Counts that there were too many ways, and warns of it unless that was done a moment ago.
+    fn crowded(&self, way: Way, consequence: &str) {
+        let mut crowded = lock(&self.crowded);
+        crowded.count += 1;
+        if crowded.said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
+            crowded.said = Some(Instant::now());
+            let (client, times) = (way.client.ip(), crowded.count);
+            warn!(%client, times, "too many clients send messages: the port {consequence}");
         }
     }
 }
@@ -155,19 +187,12 @@ impl Drop for Place {
     }
 }
 
-/// Sends the results of one way until none has come for a while.
+/// Sends the results of one way until none has come for a while, or it is given up.
 async fn deliver(shared: Arc<Shared>, way: Way, mut arrived: mpsc::UnboundedReceiver<Outgoing>) {
     let mut known: Option<(Option<u16>, Instant)> = None;
     loop {
-        let Ok(outgoing) = tokio::time::timeout(PORT_KEPT, arrived.recv()).await else {
-            let mut ways = lock(&shared.ways);
-            if arrived.is_empty() {
-                ways.remove(&way);
-                return;
-            }
-            continue;
-        };
-        let Some(outgoing) = outgoing else { return };
+        let port = known.and_then(|(port, _)| port);
+        let Some(outgoing) = next(&shared, way, &mut arrived, port).await else { return };
         let port = match known {
             Some((port, since)) if since.elapsed() < kept(port, outgoing.repeated) => port,
             _ => {
@@ -184,6 +209,33 @@ async fn deliver(shared: Arc<Shared>, way: Way, mut arrived: mpsc::UnboundedRece
     }
 }
 
+/// What is to be sent next; `None` where the way has ended.
+async fn next(
+    shared: &Shared,
+    way: Way,
+    arrived: &mut mpsc::UnboundedReceiver<Outgoing>,
+    port: Option<u16>,
+) -> Option<Outgoing> {
+    // With the ways at hand, or one that comes meanwhile would find the way at rest, or gone.
+    let take = |arrived: &mut mpsc::UnboundedReceiver<Outgoing>, else_end: bool| {
+        let mut ways = lock(&shared.ways);
+        let taken = arrived.try_recv();
+        if matches!(taken, Err(TryRecvError::Empty)) {
+            if else_end { ways.end(way) } else { ways.rest(way, port.is_some()) }
+        }
+        taken
+    };
+    match take(arrived, false) {
+        Ok(outgoing) => return Some(outgoing),
+        Err(TryRecvError::Disconnected) => return None,
+        Err(TryRecvError::Empty) => {}
+    }
+    match tokio::time::timeout(kept(port, false), arrived.recv()).await {
+        Ok(next) => next,
+        Err(_) => take(arrived, true).ok(),
+    }
+}
+
 const fn kept(port: Option<u16>, repeated: bool) -> Duration {
     match (port, repeated) {
         (None, _) => NO_PORT_KEPT,
@@ -194,7 +246,7 @@ const fn kept(port: Option<u16>, repeated: bool) -> Duration {
 
 impl Way {
     fn route(self) -> Route {
-        Route { to: self.client, from: self.local.ip(), transport: self.transport }
+        Route { to: self.client.ip(), from: self.local.ip(), transport: self.transport }
     }
 
     async fn ask_port(self) -> Option<u16> {
@@ -212,7 +264,8 @@ impl Way {
         let procedure = self.procedure(outgoing.operation);
         // The client's empty reply comes to the listener, which takes no replies.
         let (_, message) = rpc_client::message(procedure, &outgoing.results);
-        let to = SocketAddr::new(self.client, port);
+        let mut to = self.client;
+        to.set_port(port);
         if let Err(error) = outbox.send(&message, to, self.local).await {
             self.not_sent(&CallError::Io(error));
         }
@@ -231,6 +284,6 @@ impl Way {
     }
 
     fn not_sent(self, error: &CallError) {
-        debug!(client = %self.client, %error, "the result of a message may not have arrived");
+        debug!(client = %self.client.ip(), %error, "the result of a message may not have arrived");
     }
 }

@@ -1,4 +1,4 @@
-//! The order of a client's calls about one file: they come to the lock core as they came here.
+//! The order of an owner's calls about one file: they come to the lock core as they came here.
 //!
 //! A client whose process is killed while it asks for a lock sends UNLOCK or CANCEL right behind
 //! its LOCK, whose answer nobody awaits. To find the file of each takes a moment on a thread of its
@@ -12,8 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-/// Whose call about which file: the client's address and the handle.
-type Place = (IpAddr, Vec<u8>);
+/// Whose call about which file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    pub(super) client: IpAddr,
+    pub(super) fh: Vec<u8>,
+    /// The owner, as its client tells it from others: its handle and its number.
+    pub(super) owner: (Vec<u8>, u32),
+}
 
 /// The calls whose turn is still to come. Each is one that the listener has let in.
 #[derive(Debug, Default)]
@@ -40,9 +46,9 @@ pub(super) struct Turn {
 }
 
 impl Turns {
-    /// A turn behind all that were taken before by this client for this file.
-    pub(super) fn take(self: &Arc<Self>, client: IpAddr, fh: &[u8]) -> Turn {
-        let (place, over) = ((client, fh.to_vec()), CancellationToken::new());
+    /// A turn behind all that were taken before by this owner for this file.
+    pub(super) fn take(self: &Arc<Self>, place: Place) -> Turn {
+        let over = CancellationToken::new();
         let mut last = self.last();
         let number = last.next;
         last.next += 1;
@@ -86,7 +92,7 @@ impl Drop for Turn {
             return;
         }
         let (turns, number, over) = (Arc::clone(&self.turns), self.number, self.over.clone());
-        let place = (self.place.0, std::mem::take(&mut self.place.1));
+        let place = self.place.clone();
         let waits = self.before.take().filter(|before| !before.is_cancelled());
         match waits.zip(Handle::try_current().ok()) {
             Some((before, runtime)) => drop(runtime.spawn(async move {
@@ -106,36 +112,43 @@ mod tests {
     const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
     const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 3));
 
+    fn place(client: IpAddr, fh: &[u8], svid: u32) -> Place {
+        Place { client, fh: fh.to_vec(), owner: (b"oh".to_vec(), svid) }
+    }
+
     async fn has_come(turn: &Turn) -> bool {
         tokio::time::timeout(Duration::from_millis(20), turn.come()).await.is_ok()
     }
 
     #[tokio::test]
-    async fn turns_come_in_order_for_each_client_and_file() {
+    async fn turns_come_in_order_for_each_owner_and_file() {
         let turns = Arc::new(Turns::default());
-        let [first, second] = [turns.take(A, b"f"), turns.take(A, b"f")];
-        let [other, elsewhere] = [turns.take(A, b"g"), turns.take(B, b"f")];
-        assert!(has_come(&first).await && has_come(&other).await && has_come(&elsewhere).await);
+        let [first, second] = [(); 2].map(|()| turns.take(place(A, b"f", 1)));
+        let others = [place(A, b"g", 1), place(B, b"f", 1), place(A, b"f", 2)];
+        let others = others.map(|place| turns.take(place));
+        for turn in [&first].into_iter().chain(&others) {
+            assert!(has_come(turn).await);
+        }
         assert!(!has_come(&second).await);
         first.pass();
         assert!(has_come(&second).await);
-        let third = turns.take(A, b"f");
+        let third = turns.take(place(A, b"f", 1));
         drop(first);
         assert!(!has_come(&third).await);
         second.pass();
         assert!(has_come(&third).await);
-        drop((third, second, other, elsewhere));
+        drop((third, second, others));
         assert!(turns.last().calls.is_empty());
     }
 
     #[tokio::test]
     async fn one_that_gives_up_its_turn_lets_nobody_overtake_those_before_it() {
         let turns = Arc::new(Turns::default());
-        let [first, second, third] = [(); 3].map(|()| turns.take(A, b"f"));
+        let [first, second, third] = [(); 3].map(|()| turns.take(place(A, b"f", 1)));
         drop(second);
         assert!(!has_come(&third).await);
         drop(third);
-        let fourth = turns.take(A, b"f");
+        let fourth = turns.take(place(A, b"f", 1));
         assert!(!has_come(&fourth).await);
         drop(first);
         fourth.come().await;

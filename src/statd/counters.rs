@@ -40,6 +40,8 @@ counters! {
     ignored_unknown_address,
     /// SM_NOTIFYs from an address of several clients, under a name that none of them has.
     ignored_unknown_name,
+    /// SM_NOTIFYs of a restart that was heard before: their senders missed the answer.
+    ignored_repeated,
     /// SM_NOTIFYs from a port that any user may have, of a host to which an export is `secure`.
     ignored_port,
     /// Calls back that did not carry our key, though they came from this host.
@@ -48,7 +50,8 @@ counters! {
     refused_callers,
     /// Clients that took our SM_NOTIFY.
     clients_told,
-    /// Clients that did not take it within 15 minutes.
+    /// Clients that did not take it for as long as they were tried: 15 minutes, or as long as their
+    /// locks stood.
     clients_not_told,
     /// Calls back to lock managers of this host that were answered, which is on record.
     callbacks_answered,

@@ -9,16 +9,18 @@ mod system;
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use cleat_lock::Input;
 use cleat_mount::ExportTable;
+use cleat_nlm::announced::Announcements;
 use cleat_nlm::monitor::PRIVATE_BYTES;
 use cleat_nlm::nsm::{Ignored, Name, PROGRAM, StatRes, StateChange, VERSION, procedure};
 use cleat_rpc::{Fault, Reply, Writer};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::lockd::Lockd;
 use crate::rpc_server::{Answer, Call, Program};
@@ -27,6 +29,16 @@ use crate::store::Identity;
 pub use counters::Counters;
 use counters::{Tally, count};
 pub use monitors::{MONITORED_MAX, Monitors};
+
+/// How clients are told that this server restarted.
+#[derive(Debug, Clone, Default)]
+pub struct Telling {
+    /// The names that clients may know this server by, besides the addresses that they mounted and
+    /// the host's own.
+    pub names: Vec<String>,
+    /// How long the locks of a client stand that could not be told: for as long it is tried.
+    pub hold: Duration,
+}
 
 /// The NSM program. Cheap to clone.
 #[derive(Clone)]
@@ -37,9 +49,12 @@ pub struct Statd {
 struct Inner {
     lockd: Lockd,
     state: i32,
+    telling: Telling,
     key: [u8; PRIVATE_BYTES],
     exports: Arc<ExportTable>,
     monitors: Arc<Monitors>,
+    /// The restarts that were announced lately.
+    announced: Mutex<Announcements>,
     /// The hosts of which a lock manager here is being told.
     calling: Mutex<HashSet<monitors::Key>>,
     /// Ends the telling of monitored hosts that is under way.
@@ -54,6 +69,7 @@ impl Statd {
     pub fn new(
         lockd: Lockd,
         identity: &Identity,
+        telling: Telling,
         exports: Arc<ExportTable>,
         monitors: Monitors,
         stop: CancellationToken,
@@ -61,9 +77,11 @@ impl Statd {
         let inner = Inner {
             lockd,
             state: identity.nsm_state,
+            telling,
             key: identity.monitor_key,
             exports,
             monitors: Arc::new(monitors),
+            announced: Mutex::default(),
             calling: Mutex::default(),
             owing: Mutex::default(),
             tally: Tally::default(),
@@ -128,7 +146,8 @@ impl Statd {
     }
 
     /// Releases what the clients at `source` held that are so named, or the one client there where
-    /// no name is known. `monitored`: the host is known at least to a lock manager of this host.
+    /// no name is known, unless that was announced before. `monitored`: the host is known at least
+    /// to a lock manager of this host.
     async fn restarted(
         &self,
         source: IpAddr,
@@ -136,7 +155,14 @@ impl Statd {
         state: i32,
         monitored: bool,
     ) -> Result<(), Fault> {
-        let clients = match self.inner.lockd.contacts().restarted(source, mon_name) {
+        let lockd = &self.inner.lockd;
+        if !self.announced().hear(lockd.now_ms(), source, mon_name, state) {
+            count(&self.inner.tally.ignored_repeated);
+            let name = mon_name.unwrap_or_default().escape_ascii();
+            debug!(%source, %name, state, "SM_NOTIFY repeated: that restart was heard before");
+            return Ok(());
+        }
+        let clients = match lockd.contacts().restarted(source, mon_name) {
             Ok(clients) => clients,
             Err(Ignored::UnknownAddress) if monitored => return Ok(()),
             Err(why) => {
@@ -144,15 +170,27 @@ impl Statd {
                 return Ok(());
             }
         };
-        for client_id in clients {
+        let put = |client_id: String| {
             info!(%source, state, client = client_id, "a client restarted");
             count(&self.inner.tally.clients_restarted);
-            let (token, _) = self.inner.lockd.ticket();
+            let (token, _) = lockd.ticket();
             let (client_id, incarnation) = (client_id.into(), state.cast_unsigned());
-            let restarted = Input::ClientRestarted { token, client_id, incarnation };
-            self.inner.lockd.ask(restarted).await.ok_or(Fault::SystemError)?;
+            lockd.put(Input::ClientRestarted { token, client_id, incarnation })
+        };
+        // All before the first is awaited: a caller that goes away must not leave it half done.
+        let outcomes: Vec<_> = clients.into_iter().map(put).collect();
+        for outcome in outcomes {
+            if outcome.await.is_err() {
+                self.announced().forget(source, mon_name, state);
+                return Err(Fault::SystemError);
+            }
         }
         Ok(())
+    }
+
+    /// It is whole between any two uses, so a panic elsewhere leaves it usable.
+    fn announced(&self) -> MutexGuard<'_, Announcements> {
+        self.inner.announced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ignored(&self, source: IpAddr, mon_name: Option<&[u8]>, why: Ignored) {

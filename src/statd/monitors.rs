@@ -1,6 +1,7 @@
 //! The hosts that lock managers of this host had us monitor: in memory what is in the store.
 //!
-//! Its functions that change something wait for the disk.
+//! Its functions that change something wait for the disk, one after the other. Those that only look
+//! wait for nothing: they run where requests are answered.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,6 +21,9 @@ pub(super) type Key = Vec<u8>;
 /// The hosts on record.
 pub struct Monitors {
     store: Arc<Store>,
+    /// Held by whoever changes something, until it is on the disk and in the table.
+    changing: Mutex<()>,
+    /// Never held while the disk is written.
     table: Mutex<Table>,
 }
 
@@ -34,7 +38,7 @@ impl Monitors {
     /// Those that the store has, on a host of this NSM state.
     pub fn open(store: Arc<Store>, host_state: i32) -> Result<Self, StoreError> {
         let table = Mutex::new(Table::read(&store, host_state)?);
-        Ok(Self { store, table })
+        Ok(Self { store, changing: Mutex::default(), table })
     }
 
     /// The state of this host: what its lock managers and the servers they use count by.
@@ -51,20 +55,20 @@ impl Monitors {
 
     /// SM_MON. False where there are too many.
     pub(super) fn monitor(&self, mut asked: Monitored) -> Result<bool, StoreError> {
-        let mut table = self.table();
+        let _turn = self.turn();
         let key = key(&asked.mon_id());
-        match table.monitored.get(&key) {
+        match self.known(&key) {
             Some(known) => {
                 (asked.heard, asked.told) = (known.heard, known.told);
-                if *known == asked {
+                if known == asked {
                     return Ok(true);
                 }
             }
-            None if table.monitored.len() >= MONITORED_MAX => return Ok(false),
+            None if self.count() >= MONITORED_MAX => return Ok(false),
             None => {}
         }
         self.store.write_monitored(&[], &[&asked])?;
-        table.monitored.insert(key, asked);
+        self.table().monitored.insert(key, asked);
         Ok(true)
     }
 
@@ -80,20 +84,21 @@ impl Monitors {
     }
 
     fn remove(&self, gone: impl Fn(&Monitored) -> bool) -> Result<(), StoreError> {
-        let mut table = self.table();
-        let leaving: Vec<_> = table.monitored.values().filter(|each| gone(each)).collect();
+        let _turn = self.turn();
+        let leaving = self.those(&gone);
         if !leaving.is_empty() {
-            self.store.write_monitored(&leaving, &[])?;
-            table.monitored.retain(|_, each| !gone(each));
+            self.store.write_monitored(&leaving.iter().collect::<Vec<_>>(), &[])?;
+            self.table().monitored.retain(|_, each| !gone(each));
         }
         Ok(())
     }
 
     /// SM_SIMU_CRASH: the host has another state, and whoever was monitored is owed word of it.
     pub(super) fn crash(&self) -> Result<i32, StoreError> {
-        let mut table = self.table();
+        let _turn = self.turn();
         let host_state = self.store.crash_host()?;
-        *table = Table::read(&self.store, host_state)?;
+        let table = Table::read(&self.store, host_state)?;
+        *self.table() = table;
         Ok(host_state)
     }
 
@@ -115,44 +120,47 @@ impl Monitors {
         state: i32,
         verified: &[Vec<u8>],
     ) -> Result<(bool, Vec<Key>), StoreError> {
-        let mut table = self.table();
-        let meant = |each: &&Monitored| each.is_at(source) || verified.contains(&each.mon_name);
-        let known: Vec<&Monitored> = table.monitored.values().filter(meant).collect();
-        let changed: Vec<Monitored> = known
-            .iter()
-            .filter(|each| each.heard != Some(state))
-            .map(|each| Monitored { heard: Some(state), told: false, ..(*each).clone() })
-            .collect();
+        let _turn = self.turn();
+        let meant = |each: &Monitored| each.is_at(source) || verified.contains(&each.mon_name);
+        let known = self.those(meant);
         let any = !known.is_empty();
-        Ok((any, self.write(&mut table, changed)?))
+        let changed: Vec<Monitored> = known
+            .into_iter()
+            .filter(|each| each.heard != Some(state))
+            .map(|each| Monitored { heard: Some(state), told: false, ..each })
+            .collect();
+        Ok((any, self.write(changed)?))
     }
 
     /// Notes that a lock manager knows of the state.
     pub(super) fn told(&self, key: &Key, state: i32) -> Result<(), StoreError> {
-        let mut table = self.table();
-        let known = table.monitored.get(key).filter(|each| each.heard == Some(state));
-        let changed = known.map(|each| Monitored { told: true, ..each.clone() });
-        self.write(&mut table, changed).map(drop)
+        let _turn = self.turn();
+        let known = self.known(key).filter(|each| each.heard == Some(state));
+        let changed = known.map(|each| Monitored { told: true, ..each });
+        self.write(changed.into_iter().collect()).map(drop)
     }
 
-    fn write(
-        &self,
-        table: &mut Table,
-        changed: impl IntoIterator<Item = Monitored>,
-    ) -> Result<Vec<Key>, StoreError> {
-        let changed: Vec<Monitored> = changed.into_iter().collect();
+    fn write(&self, changed: Vec<Monitored>) -> Result<Vec<Key>, StoreError> {
         if changed.is_empty() {
             return Ok(Vec::new());
         }
         self.store.write_monitored(&[], &changed.iter().collect::<Vec<_>>())?;
         let keys: Vec<Key> = changed.iter().map(|each| key(&each.mon_id())).collect();
-        table.monitored.extend(keys.iter().cloned().zip(changed));
+        self.table().monitored.extend(keys.iter().cloned().zip(changed));
         Ok(keys)
+    }
+
+    fn known(&self, key: &Key) -> Option<Monitored> {
+        self.table().monitored.get(key).cloned()
+    }
+
+    fn those(&self, wanted: impl Fn(&Monitored) -> bool) -> Vec<Monitored> {
+        self.table().monitored.values().filter(|each| wanted(each)).cloned().collect()
     }
 
     /// The host, where its lock manager has yet to be told of it.
     pub(super) fn untold(&self, key: &Key) -> Option<Monitored> {
-        self.table().monitored.get(key).filter(|each| !each.told).cloned()
+        self.known(key).filter(|each| !each.told)
     }
 
     /// Every host of which a lock manager has yet to be told.
@@ -169,10 +177,15 @@ impl Monitors {
 
     /// Notes that these have it, or cannot be reached.
     pub(super) fn settled(&self, told: &[Monitored]) -> Result<(), StoreError> {
-        let mut table = self.table();
+        let _turn = self.turn();
         self.store.write_monitored(&told.iter().collect::<Vec<_>>(), &[])?;
-        table.owed.retain(|each| !told.contains(each));
+        self.table().owed.retain(|each| !told.contains(each));
         Ok(())
+    }
+
+    /// There is nothing in it that a panic elsewhere could break.
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is in memory follows what was written, so a panic elsewhere leaves it usable.
@@ -187,5 +200,34 @@ impl Table {
             store.monitored()?.into_iter().partition(|each| each.owed);
         let monitored = monitored.into_iter().map(|each| (key(&each.mon_id()), each)).collect();
         Ok(Self { monitored, owed, host_state })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    #[test]
+    fn who_only_looks_does_not_wait_for_a_change_that_waits_for_the_disk() {
+        let directory = tempfile::TempDir::new().expect("a directory");
+        let (store, _) = Store::open(directory.path()).expect("a store");
+        let monitors = Monitors::open(Arc::new(store), 1).expect("monitors");
+        let (send, seen) = channel();
+        let turn = monitors.turn();
+        let in_time = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let change = StateChange { mon_name: b"a", state: 3 };
+                let moved = monitors.moved([10, 0, 0, 2].into(), &change);
+                let untold = monitors.all_untold();
+                let all = (monitors.host_state(), monitors.count(), moved.len(), untold.len());
+                send.send((all, monitors.owed().len())).expect("a receiver");
+            });
+            let in_time = seen.recv_timeout(Duration::from_secs(20));
+            drop(turn);
+            in_time
+        });
+        assert_eq!(in_time, Ok(((1, 0, 0, 0), 0)));
     }
 }

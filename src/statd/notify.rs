@@ -10,7 +10,7 @@ use bytes::Bytes;
 use cleat_lock::Input;
 use cleat_nlm::contact::{Contact, Server};
 use cleat_nlm::monitor::Monitored;
-use cleat_nlm::notify::{Action, Event, IN_FLIGHT_MAX, NotifyPlan};
+use cleat_nlm::notify::{Action, Event, IN_FLIGHT_MAX, NotifyPlan, PATIENCE_MS_MIN};
 use cleat_nlm::nsm::{PROGRAM, VERSION, procedure};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use crate::lockd::transport;
 use crate::rpc_client::{self, CallError, Procedure, Resend, Route};
 
 /// Tells every client on record that this server restarted with its present NSM state, until each
-/// has answered or was tried for 15 minutes, or the server stops.
+/// has answered or was tried for as long as its locks may stand, or the server stops.
 pub(super) async fn notify_clients(statd: Statd) {
     let (lockd, state) = (&statd.inner.lockd, statd.inner.state);
     let contacts = lockd.contacts().all();
@@ -30,8 +30,11 @@ pub(super) async fn notify_clients(statd: Statd) {
         return;
     }
     info!(clients = contacts.len(), state, "telling clients that this server restarted");
-    let names = [host_name()];
-    let plan = NotifyPlan::new(lockd.now_ms(), state, &contacts, &names, in_flight_max());
+    let mut names = host_names();
+    names.extend(statd.inner.telling.names.iter().map(|name| name.clone().into_bytes()));
+    let hold_ms = u64::try_from(statd.inner.telling.hold.as_millis()).unwrap_or(u64::MAX);
+    let (now_ms, in_flight_max) = (lockd.now_ms(), in_flight_max());
+    let plan = NotifyPlan::new(now_ms, state, &contacts, &names, hold_ms, in_flight_max);
     carry_out(plan, &statd, &statd.inner.stop, |client_id, answered| {
         if answered {
             info!(client = client_id, "the client knows that this server restarted");
@@ -77,7 +80,8 @@ pub(super) async fn notify_owed(statd: Statd) {
         return;
     }
     info!(hosts = contacts.len(), state, "telling monitored hosts that this one restarted");
-    let plan = NotifyPlan::new(statd.inner.lockd.now_ms(), state, &contacts, &[], in_flight_max());
+    let (now_ms, in_flight_max) = (statd.inner.lockd.now_ms(), in_flight_max());
+    let plan = NotifyPlan::new(now_ms, state, &contacts, &[], PATIENCE_MS_MIN, in_flight_max);
     carry_out(plan, &statd, &stop, |client_id, answered| {
         let told = by_client.remove(client_id).unwrap_or_default();
         let (monitors, host) = (Arc::clone(&statd.inner.monitors), client_id.to_owned());
@@ -104,9 +108,26 @@ fn contacts_of(owed: &Monitored) -> impl Iterator<Item = Contact> {
     })
 }
 
-/// How clients may know us that mounted us by name.
+/// The host's name.
 pub(super) fn host_name() -> Vec<u8> {
     rustix::system::uname().nodename().to_bytes().to_vec()
+}
+
+/// How clients may know us that mounted us by name.
+fn host_names() -> Vec<Vec<u8>> {
+    names_of(&host_name(), rustix::system::uname().domainname().to_bytes())
+}
+
+/// A host's name, and the same without its domain or, where it has none, with the system's. Nobody
+/// is asked for another: that could take longer than clients have.
+fn names_of(node: &[u8], domain: &[u8]) -> Vec<Vec<u8>> {
+    let other = match node.iter().position(|byte| *byte == b'.') {
+        Some(dot) => node[..dot].to_vec(),
+        // As the kernel says that it has none.
+        None if domain.is_empty() || domain == b"(none)" => return vec![node.to_vec()],
+        None => [node, b".", domain].concat(),
+    };
+    vec![node.to_vec(), other]
 }
 
 /// A quarter of the descriptors at most: each attempt has a socket.
@@ -165,19 +186,40 @@ fn start(action: Action, ends: &mpsc::UnboundedSender<Event>) {
     });
 }
 
+/// Calls the status monitor under one name after the other. Who answered once is there, and has
+/// the same time again for each further one: to be cut off in the middle is to begin anew.
 async fn tell(route: Route, arguments: &[Bytes], patience: Duration) -> Result<(), CallError> {
     let start = Instant::now();
     let port = rpc_client::find_port(route, PROGRAM, VERSION, patience).await?;
     let procedure = Procedure { program: PROGRAM, version: VERSION, number: procedure::NOTIFY };
     let mut told = Err(CallError::NotRegistered(PROGRAM));
+    let mut left = patience.saturating_sub(start.elapsed());
     for one in arguments {
-        let left = patience.saturating_sub(start.elapsed());
         match rpc_client::call(route, port, procedure, one, Resend::UntilAnswered, left).await {
             Ok(_) => told = Ok(()),
             // It may refuse a name that it does not know, and have taken the other.
             Err(error @ CallError::Refused(_)) => told = told.or(Err(error)),
             Err(error) => return Err(error),
         }
+        left = patience;
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_known_with_its_domain_and_without() {
+        let table: [(&[u8], &[u8], &[&[u8]]); 4] = [
+            (b"nas", b"(none)", &[b"nas"]),
+            (b"nas", b"", &[b"nas"]),
+            (b"nas", b"example.org", &[b"nas", b"nas.example.org"]),
+            (b"nas.example.org", b"other", &[b"nas.example.org", b"nas"]),
+        ];
+        for (node, domain, names) in table {
+            assert_eq!(names_of(node, domain), names);
+        }
+    }
 }

@@ -53,7 +53,7 @@ impl Store {
         let rebooted = !boot_id.is_empty() && last_boot_id.is_some_and(|last| last != boot_id);
         if rebooted {
             // Before the boot is noted: a death in between does it again.
-            self.owe_monitored()?;
+            self.write(self.owe_monitored()?, true)?;
         }
         let host_state = match self.get(HOST_STATE_KEY)? {
             Some(bytes) if !rebooted => self.number(bytes)?,
@@ -79,8 +79,11 @@ impl Store {
     pub fn crash_host(&self) -> Result<i32, StoreError> {
         let before = self.get(HOST_STATE_KEY)?.map(|bytes| self.number(bytes)).transpose()?;
         let host_state = next_state(before);
-        self.put_synced(&[(HOST_STATE_KEY, &host_state.to_be_bytes())])?;
-        self.owe_monitored()?;
+        // All at once: nobody would be told of a state that was there before they were owed it, and
+        // those told of the old one would take it for no news.
+        let mut batch = self.owe_monitored()?;
+        batch.put(HOST_STATE_KEY, host_state.to_be_bytes());
+        self.write(batch, true)?;
         Ok(host_state)
     }
 

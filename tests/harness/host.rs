@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -37,6 +37,24 @@ pub fn own_network() -> bool {
     let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip");
     assert!(up.success(), "loopback is up");
     true
+}
+
+/// Gives this thread's own network a link with the addresses fe80::1 and fe80::2; the one that ends
+/// so, with its port and its interface.
+pub fn link_local() -> impl Fn(u16, u16) -> SocketAddr {
+    for words in [
+        "link add left type bridge",
+        "link set left up",
+        "address add fe80::1/64 dev left nodad",
+        "address add fe80::2/64 dev left nodad",
+    ] {
+        assert!(Command::new("ip").args(words.split(' ')).status().expect("ip").success());
+    }
+    let scope = nix::net::if_::if_nametoindex("left").expect("an interface");
+    move |last, port| {
+        let address = [0xfe80, 0, 0, 0, 0, 0, 0, last].into();
+        SocketAddr::V6(SocketAddrV6::new(address, port, 0, scope))
+    }
 }
 
 /// Gives this thread, and every process and thread that it starts, mounts of its own, and a file
@@ -133,6 +151,8 @@ struct Shared {
     messages_only: AtomicBool,
     /// Whether its port mapper knows rpcbind version 3 and not 4.
     rpcbind_3: AtomicBool,
+    /// Whether its port mapper knows programs on TCP alone.
+    tcp_only: AtomicBool,
     granted: Mutex<Sender<Granted>>,
     resulted: Mutex<Sender<Resulted>>,
     notified: Mutex<Sender<Notified>>,
@@ -160,6 +180,7 @@ impl Host {
             answers: Mutex::default(),
             messages_only: AtomicBool::new(false),
             rpcbind_3: AtomicBool::new(false),
+            tcp_only: AtomicBool::new(false),
             granted: Mutex::new(granted),
             resulted: Mutex::new(resulted),
             notified: Mutex::new(notified),
@@ -197,6 +218,11 @@ impl Host {
     /// Has a port mapper of rpcbind version 3 from now on.
     pub fn rpcbind_3(&self) {
         self.shared.rpcbind_3.store(true, Ordering::Relaxed);
+    }
+
+    /// Has programs on TCP alone from now on.
+    pub fn tcp_only(&self) {
+        self.shared.tcp_only.store(true, Ordering::Relaxed);
     }
 
     /// How often its port mapper was asked for its lock manager.
@@ -288,7 +314,9 @@ impl Shared {
                 let asked: Mapping = arguments.get().expect("a mapping");
                 assert_eq!(asked.protocol, if udp { 17 } else { 6 });
                 self.questions.fetch_add(1, Ordering::Relaxed);
-                reply.u32((*self.port.lock().expect("a port")).into());
+                let unknown = udp && self.tcp_only.load(Ordering::Relaxed);
+                let port = *self.port.lock().expect("a port");
+                reply.u32(if unknown { 0 } else { port.into() });
             }
             (portmap::PROGRAM, 4, portmap::v3::GETADDR)
                 if self.rpcbind_3.load(Ordering::Relaxed) =>

@@ -246,7 +246,12 @@ impl Client {
 
     /// Speaks over UDP to any address of the server, from any address of loopback.
     pub fn over_udp(server: SocketAddr, name: &str, from: IpAddr) -> Self {
-        let socket = UdpSocket::bind(SocketAddr::new(from, 0)).expect("bound");
+        Self::over_udp_at(server, name, SocketAddr::new(from, 0))
+    }
+
+    /// The same from an address with its interface, or a port of the client's choice.
+    pub fn over_udp_at(server: SocketAddr, name: &str, from: SocketAddr) -> Self {
+        let socket = UdpSocket::bind(from).expect("bound");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         Self::new(Link::Udp(socket, server), name)
     }

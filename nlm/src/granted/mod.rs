@@ -1,12 +1,16 @@
 //! When each GRANTED call of one client is sent, and what comes of it (XNFS ch. 10, NLM_GRANTED).
 //!
-//! One [`Sender`] per client address, each driven by a task of its own, so that a client that
-//! does not answer delays nobody else's. The driver does what an [`Action`] says and tells every
-//! one's end as one [`Event`]; between events it sleeps until [`Sender::next_deadline`].
+//! One [`Sender`] per client address. The driver does what an [`Action`] says, each in a task of its
+//! own, so that a client that does not answer delays nobody else's, and tells every one's end as one
+//! [`Event`]; between events it sleeps until [`Sender::next_deadline`].
 //!
 //! A call is repeated until it is acknowledged: by its reply, or by what the client does next,
 //! which the lock core sees and tells as [`Event::Over`]. There is no last attempt: a lock that
 //! was handed over is held, and only its client (or its restart, or the administrator) ends that.
+//!
+//! A call goes over the transport by which the LOCK came. Where the client's rpcbind knows no port
+//! for that, or calls fail that way again and again, the other is tried in turn: a firewall between
+//! may let only one through.
 //!
 //! Clients exist that know the grant only as a message (HP-UX): where the called form is refused,
 //! or is not answered [`CALLS_BEFORE_MESSAGE`] times, it is sent in both forms in turn. A message
@@ -19,7 +23,7 @@ use std::collections::BTreeMap;
 
 use cleat_lock::WaiterId;
 
-use self::pending::{Line, Pending, Port, State, conclusion, retry_ms, route};
+use self::pending::{Line, Pending, Port, State, conclusion, route};
 pub use self::words::{Action, Because, Event, Failure, Form, Route, Ticket};
 use crate::contact::Waiting;
 use crate::wire::Stat;
@@ -42,6 +46,15 @@ pub const GRACE_RETRY_MS: u64 = 10_000;
 /// How many attempts in the called form go unanswered before the message has its turn.
 pub const CALLS_BEFORE_MESSAGE: u32 = 2;
 
+/// How long a port is kept that nothing is to be sent to, in milliseconds, from when it was found or
+/// last answered. To ask for it costs a connection, and a server that hands locks over all day has
+/// not so many.
+pub const PORT_KEPT_MS: u64 = 60_000;
+
+/// How many calls may fail in a row before the other transport has its turn. One that surely did
+/// not arrive counts as two.
+pub const MISSES_MAX: u32 = 4;
+
 /// How many calls may be under way on one route at one time.
 pub const IN_FLIGHT_MAX: usize = 8;
 
@@ -55,11 +68,16 @@ pub struct Sender {
 impl Sender {
     /// Takes one event at `now_ms` and appends what is to be done.
     pub fn step(&mut self, now_ms: u64, event: Event, actions: &mut Vec<Action>) {
+        self.routes.retain(|_, line| !line.is_unused(now_ms));
         match event {
             Event::Grant { waiter, waiting, told } => self.grant(now_ms, waiter, *waiting, told),
             Event::Over { waiter } => self.over(waiter),
-            Event::Port { route, port } => self.port(now_ms, route, port),
-            Event::Delivered { ticket } => self.delivered(ticket),
+            Event::Port { route, port } => {
+                if let Some(line) = self.routes.get_mut(&route) {
+                    line.found(now_ms, port);
+                }
+            }
+            Event::Delivered { ticket } => self.delivered(now_ms, ticket),
             Event::Result { ticket, stat } => self.result(now_ms, ticket, stat, actions),
             Event::Answered { ticket, stat } => self.answered(now_ms, ticket, stat, actions),
             Event::Failed { ticket, failure } => self.failed(now_ms, ticket, failure),
@@ -69,18 +87,18 @@ impl Sender {
     }
 
     /// When to call [`Sender::step`] at the latest, whatever happens; `None` where only an event
-    /// can bring more to do.
+    /// can bring more to do. An idle sender has one while it keeps a port.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
         self.routes.values().filter_map(Line::deadline_ms).min()
     }
 
-    /// Whether nothing is to be told and no action is under way: then the sender may be dropped.
-    /// One dropped earlier would ask again for a port that is being asked for, and so without end
-    /// where grants come and go.
+    /// Whether nothing is to be told and no action is under way: then the sender may be dropped, at
+    /// the price of asking again for the ports that it keeps. One dropped earlier would ask again for
+    /// a port that is being asked for, and so without end where grants come and go.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.routes.is_empty()
+        self.pending.is_empty() && self.routes.values().all(Line::is_idle)
     }
 
     fn grant(&mut self, now_ms: u64, waiter: WaiterId, waiting: Waiting, told: bool) {
@@ -106,7 +124,8 @@ impl Sender {
         if let Some(grant) = self.pending.get_mut(&waiter) {
             grant.state = State::Due(due_ms);
         }
-        self.routes.entry(route).or_insert_with(Line::new).due.insert((due_ms, waiter));
+        let line = self.routes.entry(route).or_insert_with(|| Line::new(route.transport));
+        line.due.insert((due_ms, waiter));
     }
 
     fn over(&mut self, waiter: WaiterId) {
@@ -118,28 +137,19 @@ impl Sender {
                 if let Some(line) = self.routes.get_mut(&route) {
                     line.due.remove(&(due_ms, waiter));
                 }
-                self.tidy(route);
             }
             State::InFlight | State::Over => grant.state = State::Over,
         }
     }
 
-    fn port(&mut self, now_ms: u64, route: Route, port: Option<u16>) {
-        let Some(line) = self.routes.get_mut(&route) else { return };
-        let Port::Asking { failures } = line.port else { return };
-        line.port = match port {
-            Some(port) => Port::Known(port),
-            None => {
-                let failures = failures.saturating_add(1);
-                Port::Unknown { ask_ms: now_ms.saturating_add(retry_ms(failures)), failures }
-            }
-        };
-        self.tidy(route);
-    }
-
-    /// Takes the end of a call. `None` where its grant is over, or the ticket is not the current
-    /// one's: then there is nothing more to do for it.
-    fn landed(&mut self, ticket: Ticket) -> Option<(Route, &mut Pending)> {
+    /// Takes the end of a call, and what it says of the way that it went. `None` where its grant is
+    /// over, or the ticket is not the current one's: then there is nothing more to do for it.
+    fn landed(
+        &mut self,
+        ticket: Ticket,
+        now_ms: u64,
+        failure: Option<Failure>,
+    ) -> Option<(Route, &mut Pending)> {
         let grant = self.pending.get_mut(&ticket.waiter)?;
         if grant.attempt != ticket.attempt || matches!(grant.state, State::Due(_)) {
             return None;
@@ -147,29 +157,31 @@ impl Sender {
         let route = route(&grant.waiting);
         if let Some(line) = self.routes.get_mut(&route) {
             line.in_flight = line.in_flight.saturating_sub(1);
+            match failure {
+                Some(failure) => line.missed(now_ms, failure),
+                None => line.answered(now_ms),
+            }
         }
         if grant.state == State::Over {
             self.pending.remove(&ticket.waiter);
-            self.tidy(route);
             return None;
         }
         self.pending.get_mut(&ticket.waiter).map(|grant| (route, grant))
     }
 
     fn answered(&mut self, now_ms: u64, ticket: Ticket, stat: Stat, actions: &mut Vec<Action>) {
-        let Some((route, grant)) = self.landed(ticket) else { return };
+        let Some((route, grant)) = self.landed(ticket, now_ms, None) else { return };
         let waiter = ticket.waiter;
         if stat == Stat::DeniedGracePeriod {
             return self.queue(now_ms.saturating_add(GRACE_RETRY_MS), route, waiter);
         }
         actions.push(conclusion(waiter, stat, grant.told));
         self.pending.remove(&waiter);
-        self.tidy(route);
     }
 
     /// A message has arrived, and its result is awaited until its time is over.
-    fn delivered(&mut self, ticket: Ticket) {
-        let Some((route, grant)) = self.landed(ticket) else { return };
+    fn delivered(&mut self, now_ms: u64, ticket: Ticket) {
+        let Some((route, grant)) = self.landed(ticket, now_ms, None) else { return };
         let due_ms = grant.unanswered(ticket.attempt);
         self.queue(due_ms, route, ticket.waiter);
     }
@@ -200,36 +212,26 @@ impl Sender {
     }
 
     fn failed(&mut self, now_ms: u64, ticket: Ticket, failure: Failure) {
-        let Some((route, grant)) = self.landed(ticket) else { return };
+        let landed = self.landed(ticket, now_ms, Some(failure));
+        let Some((route, grant)) = landed else { return };
         let due_ms = match failure {
             Failure::NotRun => grant.refused(now_ms, ticket.attempt),
             Failure::NoReply => grant.unanswered(ticket.attempt),
+            // That says only that it has another port by now.
+            Failure::NotDelivered if grant.by_kept_port => now_ms,
             Failure::NotDelivered => grant.again(ticket.attempt),
         };
         self.queue(now_ms.max(due_ms), route, ticket.waiter);
-        // Its lock manager may have started again on another port.
-        if let Some(line) = self.routes.get_mut(&route)
-            && matches!(line.port, Port::Known(_))
-        {
-            line.port = Port::Unknown { ask_ms: now_ms, failures: 0 };
-        }
-    }
-
-    /// Forgets a route that nothing waits on: its port is asked for anew next time.
-    fn tidy(&mut self, route: Route) {
-        if self.routes.get(&route).is_some_and(Line::is_unused) {
-            self.routes.remove(&route);
-        }
     }
 
     fn send(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         for (route, line) in &mut self.routes {
             while line.deadline_ms().is_some_and(|deadline_ms| deadline_ms <= now_ms) {
-                let port = match line.port {
-                    Port::Known(port) => port,
+                let (port, found_ms) = match line.port {
+                    Port::Known { port, found_ms, .. } => (port, found_ms),
                     Port::Unknown { failures, .. } => {
                         line.port = Port::Asking { failures };
-                        actions.push(Action::AskPort { route: *route });
+                        actions.push(Action::AskPort { route: *route, via: line.via });
                         break;
                     }
                     Port::Asking { .. } => break,
@@ -237,7 +239,8 @@ impl Sender {
                 let Some((_, waiter)) = line.due.pop_first() else { break };
                 let Some(grant) = self.pending.get_mut(&waiter) else { continue };
                 line.in_flight += 1;
-                actions.push(grant.call(now_ms, waiter, *route, port));
+                let way = (line.via, port, found_ms);
+                actions.push(grant.call(now_ms, waiter, *route, way));
             }
         }
     }

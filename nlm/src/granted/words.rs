@@ -18,7 +18,7 @@ pub struct Route {
     pub client: IpAddr,
     /// The address of ours to call from.
     pub server: IpAddr,
-    /// How.
+    /// How its LOCKs came, and how it is called unless that does not work.
     pub transport: Transport,
     /// The version of NLM.
     pub version: Version,
@@ -154,8 +154,10 @@ pub enum Event {
 pub enum Action {
     /// Ask the client's rpcbind for the port of its lock manager. Ends in [`Event::Port`].
     AskPort {
-        /// Whose, and for which transport and version.
+        /// Whose, and for which version.
         route: Route,
+        /// For which transport.
+        via: Transport,
     },
     /// Send the grant, once: a datagram that is sent twice within one attempt would make the
     /// client's "no" unreadable (see [`Because::DeniedWhenRepeated`]), and the repetition is this
@@ -168,6 +170,8 @@ pub enum Action {
         ticket: Ticket,
         /// Whom to call, and from which address.
         route: Route,
+        /// How.
+        via: Transport,
         /// The port to call.
         port: u16,
         /// The arguments' XDR.

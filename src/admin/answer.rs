@@ -257,31 +257,36 @@ impl Admin {
     /// Releases, step by step, and notes in the log what that was, because its client hears
     /// nothing of it; `None` where there is nothing of it.
     async fn clear(&self, what: Clear, order: &str, peer: &UCred) -> Answered<Option<Released>> {
-        let Some(cleared) = self.clear_stepwise(&what).await? else { return Ok(None) };
+        let (cleared, whole) = self.clear_stepwise(&what).await;
+        if cleared.claims() == 0 {
+            return whole.map(|()| None);
+        }
         let Cleared { locks, shares, waiters, named, .. } = cleared;
         let paths = Paths::new(Arc::clone(&self.exports));
         let (claims, _) = self.lines(named, paths).await?;
         let released = Released { locks, shares, waiters, claims };
         let (uid, pid, told) = (peer.uid(), peer.pid(), summary(&released));
         warn!(uid, pid, locks, shares, waiters, "an administrator cleared {order}: {told}");
-        Ok(Some(released))
+        whole.map(|()| Some(released))
     }
 
     /// One step of the core is a few thousand claims, and all who ask meanwhile have their turn
     /// between two. Those may claim as fast as this releases: no more is released than there was.
-    async fn clear_stepwise(&self, what: &Clear) -> Answered<Option<Cleared>> {
+    /// Returns what went, and whether that is all.
+    async fn clear_stepwise(&self, what: &Clear) -> (Cleared, Answered<()>) {
         let Counters { locks, shares, waiting, .. } = self.lockd.metrics().counters;
         let mut all = Cleared { more: true, ..Cleared::default() };
         while all.more {
             let (token, id) = self.lockd.ticket();
             let input = Input::Clear { token, id, what: what.clone() };
-            match self.lockd.ask(input).await.ok_or_else(Failure::stopping)? {
-                Outcome::Cleared(further) => all.add(further),
-                _ => break,
+            match self.lockd.ask(input).await {
+                Some(Outcome::Cleared(further)) => all.add(further),
+                Some(_) => break,
+                None => return (all, Err(Failure::stopping())),
             }
             all.more &= all.claims() < locks + shares + waiting;
         }
-        Ok((all.claims() > 0).then_some(all))
+        (all, Ok(()))
     }
 
     async fn end_grace(&self, out: &mut Out, peer: &UCred) -> Answered<()> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
-const ENTRIES: usize = 10_000;
+const ENTRIES: usize = 4_000;
 const PAGE: usize = 100;
 
 with_both_handles!(

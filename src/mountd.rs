@@ -7,7 +7,7 @@ use cleat_mount::wire::{self, MntResult, MountError, Procedure};
 use cleat_mount::{ExportTable, MountTable};
 use cleat_rpc::{Fault, Reply, Writer};
 
-use crate::rpc_server::{Answer, Call, Program, Transport};
+use crate::rpc_server::{Answer, Call, Program, SMALL_REPLY_BYTES_MAX, Transport};
 
 /// The largest list that is sent in answer to one datagram, in bytes: what libtirpc reads over
 /// UDP, less the reply's header. It also bounds what a forged sender can have sent to somebody.
@@ -88,6 +88,13 @@ impl Program for Mountd {
 
     fn versions(&self) -> RangeInclusive<u32> {
         wire::VERSION..=wire::VERSION
+    }
+
+    fn reply_bytes_max(&self, call: &Call) -> usize {
+        match Procedure::from_number(call.header.procedure) {
+            Some(Procedure::Dump | Procedure::Export) => list_bytes_max(call.transport),
+            _ => SMALL_REPLY_BYTES_MAX,
+        }
     }
 
     fn call(&self, call: Call) -> Answer {

@@ -21,7 +21,7 @@ use super::results::Results;
 use super::turns::{Turn, Turns};
 use crate::exports::Exports;
 use crate::rpc_server::duplicates::Duplicates;
-use crate::rpc_server::{self, Answer, Program};
+use crate::rpc_server::{self, Answer, Program, Work};
 
 /// NLM_GRANTED_RES: a client's word on a grant that was sent as a message.
 #[derive(Debug, Clone, Copy)]
@@ -329,6 +329,10 @@ impl Program for Nlm {
 
     fn versions(&self) -> RangeInclusive<u32> {
         Version::V1.number()..=Version::V4.number()
+    }
+
+    fn work(&self) -> Work {
+        Work::Locks
     }
 
     /// Messages are answered with nothing, so it is their results that must not be made twice: see

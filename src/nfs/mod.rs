@@ -28,7 +28,7 @@ use self::verifier::WriteVerifier;
 use self::wire::Handle;
 use crate::exports::{Exports, Refusal, Target};
 pub use crate::rpc_server::IO_BYTES_MAX;
-use crate::rpc_server::{Answer, Call, Program, Transport};
+use crate::rpc_server::{Answer, Call, Program, SMALL_REPLY_BYTES_MAX, Transport};
 use crate::vfs::FileHandle;
 
 /// The program's number (RFC 1813 2.2).
@@ -159,6 +159,17 @@ impl Program for Nfs {
             procedure,
             SETATTR | CREATE | MKDIR | SYMLINK | MKNOD | REMOVE | RMDIR | RENAME | LINK
         )
+    }
+
+    fn reply_bytes_max(&self, call: &Call) -> usize {
+        let mut args = call.arguments();
+        let asked = match call.header.procedure {
+            procedure::READ => args.get().map(|args: args::Range<'_>| args.count),
+            procedure::READDIR => args.get().map(|args: args::ReadDir<'_>| args.bytes_max),
+            procedure::READDIRPLUS => args.get().map(|args: args::ReadDirPlus<'_>| args.bytes_max),
+            _ => return SMALL_REPLY_BYTES_MAX,
+        };
+        asked.unwrap_or_default().min(IO_BYTES_MAX) as usize
     }
 
     fn call(&self, call: Call) -> Answer {

@@ -69,6 +69,16 @@ fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
     }
 }
 
+/// Sends one datagram from the address `from`, unless that would block.
+pub(super) fn send_at_once(
+    socket: &UdpSocket,
+    data: &[u8],
+    to: SocketAddr,
+    from: IpAddr,
+) -> io::Result<()> {
+    socket.try_io(Interest::WRITABLE, || send(socket, data, to, from))
+}
+
 /// Sends one datagram from the address `from`.
 pub(super) async fn send_when_writable(
     socket: &UdpSocket,

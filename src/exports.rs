@@ -19,6 +19,7 @@ use cleat_mount::{Access, ExportTable, Identity};
 use rustix::io::Errno;
 use siphasher::sip::SipHasher24;
 
+use crate::disk::Disk;
 use crate::rpc_server::Call;
 use crate::vfs::local::{HandleTable, LocalFs, LocalOptions};
 use crate::vfs::{
@@ -90,6 +91,7 @@ pub struct Exports {
     table: Arc<ExportTable>,
     /// By the export's place in the table, like the numbers.
     filesystems: Vec<Arc<dyn FileSystem>>,
+    disks: Vec<Disk>,
     numbers: Vec<u64>,
     names: Vec<Arc<str>>,
     places: HashMap<u64, usize>,
@@ -140,7 +142,22 @@ impl Exports {
             }
         }
         let names = table.iter().map(|export| printable(export.path()).into()).collect();
-        Ok(Self { table, filesystems, numbers, names, places, key })
+        let disks = filesystems.iter().map(|_| Disk::default()).collect();
+        Ok(Self { table, filesystems, disks, numbers, names, places, key })
+    }
+
+    /// The disks behind the exports, by their numbers in the table.
+    #[must_use]
+    pub fn disks(&self) -> &[Disk] {
+        &self.disks
+    }
+
+    /// The disk that a call with this handle may have to wait for; `None` where it waits for none,
+    /// because the handle is no good.
+    #[must_use]
+    pub fn disk(&self, handle: &[u8]) -> Option<&Disk> {
+        let (number, _) = self.open_handle(handle)?;
+        self.disks.get(*self.places.get(&number)?)
     }
 
     /// What people know an export by: its path.

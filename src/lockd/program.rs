@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info};
 
 use super::driver::Lockd;
-use super::file::{Found, Want, find};
+use super::file::{Found, Want, find, find_at_once};
 use super::nlm_transport;
 use super::results::Results;
 use super::turns::{Turn, Turns};
@@ -269,10 +269,13 @@ impl Nlm {
     }
 
     async fn find(&self, call: &rpc_server::Call, fh: &[u8], want: Want) -> Result<Found, Refusal> {
+        if let Some(found) = find_at_once(&self.exports, call, fh, want) {
+            return found;
+        }
+        let disk = self.exports.disk(fh).ok_or(Refusal::StaleHandle)?;
         let (exports, call, fh) = (Arc::clone(&self.exports), call.clone(), fh.to_vec());
-        tokio::task::spawn_blocking(move || find(&exports, &call, &fh, want))
-            .await
-            .unwrap_or(Err(Refusal::Failed))
+        let find = move || find(&exports, &call, &fh, want);
+        disk.run(Work::Locks, find).await.unwrap_or(Err(Refusal::Failed))
     }
 
     /// Takes a message: it is answered at once, and its result follows. Where too many of its

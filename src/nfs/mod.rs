@@ -25,10 +25,11 @@ use cleat_rpc::{Fault, Reply, Writer};
 
 use self::status::Status;
 use self::verifier::WriteVerifier;
-use self::wire::Handle;
+use self::wire::{HANDLE_BYTES_MAX, Handle};
+use crate::disk::Disk;
 use crate::exports::{Exports, Refusal, Target};
 pub use crate::rpc_server::IO_BYTES_MAX;
-use crate::rpc_server::{Answer, Call, Program, SMALL_REPLY_BYTES_MAX, Transport};
+use crate::rpc_server::{Answer, Call, Program, SMALL_REPLY_BYTES_MAX, Transport, Work};
 use crate::vfs::FileHandle;
 
 /// The program's number (RFC 1813 2.2).
@@ -67,6 +68,7 @@ pub mod procedure {
 trait Handles: Send + Sync {
     fn resolve(&self, handle: &[u8], call: &Call) -> Result<Target, Refusal>;
     fn wire_handle(&self, beside: &Target, file: &FileHandle) -> Vec<u8>;
+    fn disk(&self, handle: &[u8]) -> Option<&Disk>;
 }
 
 impl Handles for Exports {
@@ -76,6 +78,10 @@ impl Handles for Exports {
 
     fn wire_handle(&self, beside: &Target, file: &FileHandle) -> Vec<u8> {
         Self::wire_handle(self, beside, file)
+    }
+
+    fn disk(&self, handle: &[u8]) -> Option<&Disk> {
+        Self::disk(self, handle)
     }
 }
 
@@ -176,14 +182,15 @@ impl Program for Nfs {
         if let Some(reply) = Self::at_once(&call) {
             return Answer::Now(reply);
         }
+        // The first of the arguments of all of them; a second is in the same export, or refused.
+        let handle = call.arguments().opaque(HANDLE_BYTES_MAX).ok();
+        let Some(disk) = handle.and_then(|handle| self.handles.disk(handle)).cloned() else {
+            return Answer::Now(self.run(&call));
+        };
         let nfs = self.clone();
         Answer::later(async move {
-            let procedure = call.header.procedure;
-            let run = tokio::task::spawn_blocking(move || nfs.run(&call));
-            run.await.unwrap_or_else(|error| {
-                tracing::error!(procedure, %error, "an NFS procedure did not end");
-                Err(Fault::SystemError)
-            })
+            let run = disk.run(Work::Files, move || nfs.run(&call));
+            run.await.unwrap_or(Err(Fault::SystemError))
         })
     }
 }

@@ -36,7 +36,7 @@ pub const RECORD_BYTES_MAX: usize = IO_BYTES_MAX as usize + 4096;
 pub const CONNECTIONS_MAX: usize = 1024;
 /// The most requests of each [`Work`] that are answered at a time over all of TCP.
 pub const TCP_REQUESTS_MAX: usize = 1024;
-/// The most datagrams that are answered at a time; more are dropped, and their clients re-send.
+/// The most datagrams of each [`Work`] that are answered at a time; more are dropped, and their clients re-send.
 pub const UDP_REQUESTS_MAX: usize = 256;
 /// The most bytes of large records, such as those of WRITEs, that are received and answered at a
 /// time; more wait in the sockets.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::program::Work;
+use super::program::{Transport, Work};
 use super::{
     CONNECTIONS_MAX, RECORDS_BYTES_MAX, REPLIES_BYTES_MAX, TCP_REQUESTS_MAX, UDP_REQUESTS_MAX,
 };
@@ -22,12 +22,13 @@ const SHARE: usize = 4;
 pub(super) enum Of {
     /// TCP connections.
     Connections,
-    /// Requests over TCP that are being answered and may have to wait for a disk.
+    /// Requests over TCP that are being answered and may have to wait for the disks that are served.
     FileRequests,
     /// The same of the lock service.
     LockRequests,
-    /// Requests in datagrams that are being answered.
-    Datagrams,
+    /// The same two in datagrams.
+    FileDatagrams,
+    LockDatagrams,
     /// Bytes of large records that are being received or answered.
     RecordBytes,
     /// Bytes of large replies that are being made or sent.
@@ -35,19 +36,22 @@ pub(super) enum Of {
 }
 
 impl Of {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Connections,
         Self::FileRequests,
         Self::LockRequests,
-        Self::Datagrams,
+        Self::FileDatagrams,
+        Self::LockDatagrams,
         Self::RecordBytes,
         Self::ReplyBytes,
     ];
 
-    pub(super) const fn requests(work: Work) -> Self {
-        match work {
-            Work::Files => Self::FileRequests,
-            Work::Locks => Self::LockRequests,
+    pub(super) const fn requests(work: Work, transport: Transport) -> Self {
+        match (work, transport) {
+            (Work::Files, Transport::Tcp) => Self::FileRequests,
+            (Work::Locks, Transport::Tcp) => Self::LockRequests,
+            (Work::Files, Transport::Udp) => Self::FileDatagrams,
+            (Work::Locks, Transport::Udp) => Self::LockDatagrams,
         }
     }
 
@@ -55,7 +59,7 @@ impl Of {
         match self {
             Self::Connections => CONNECTIONS_MAX,
             Self::FileRequests | Self::LockRequests => TCP_REQUESTS_MAX,
-            Self::Datagrams => UDP_REQUESTS_MAX,
+            Self::FileDatagrams | Self::LockDatagrams => UDP_REQUESTS_MAX,
             Self::RecordBytes => RECORDS_BYTES_MAX,
             Self::ReplyBytes => REPLIES_BYTES_MAX,
         }
@@ -181,7 +185,7 @@ mod tests {
             let host = hosts.host(address(last));
             parts.extend((0..share).map(|_| host.try_take(Of::Connections).expect("its share")));
             assert!(host.try_take(Of::Connections).is_none());
-            assert!(host.try_take(Of::Datagrams).is_some());
+            assert!(host.try_take(Of::LockDatagrams).is_some());
         }
         assert!(hosts.host(address(4)).try_take(Of::Connections).is_none(), "there are no more");
         parts.pop();
@@ -191,10 +195,13 @@ mod tests {
     #[test]
     fn an_address_is_known_by_what_it_has_and_then_forgotten() {
         let hosts = Hosts::new();
-        let part = hosts.host(address(1)).try_take(Of::Datagrams).expect("some");
+        let part = hosts.host(address(1)).try_take(Of::LockDatagrams).expect("some");
         let mapped = address(1).to_string();
         let again = hosts.host(format!("::ffff:{mapped}").parse().expect("an address"));
-        assert_eq!(again.own.of(Of::Datagrams).available_permits(), Of::Datagrams.share() - 1);
+        assert_eq!(
+            again.own.of(Of::LockDatagrams).available_permits(),
+            Of::LockDatagrams.share() - 1
+        );
         drop((part, again));
         assert!(hosts.known().is_empty());
     }

@@ -181,7 +181,7 @@ impl Calls {
         if reply_bytes_max > SMALL_REPLY_BYTES_MAX {
             held.room = Some(self.host.take(Of::ReplyBytes, reply_bytes_max).await);
         }
-        let turn = self.host.take(Of::requests(program.work()), 1).await;
+        let turn = self.host.take(Of::requests(program.work(), Transport::Tcp), 1).await;
         match self.shared.dispatch.run(call, program) {
             Answer::Now(reply) => send(&self.replies, xid, reply, held),
             Answer::Later(future) => {

@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 use super::dispatch::{Arrival, Found, reply_parts};
 use super::packet_info::{self, Datagram};
 use super::program::{Answer, Transport};
-use super::share::{Of, Part};
+use super::share::Of;
 use super::{Shared, UDP_REQUESTS_MAX};
 
 /// How long an answer waits for room in the socket; then its client is to ask again.
@@ -38,25 +38,29 @@ pub(super) async fn serve(socket: Arc<UdpSocket>, shared: Shared) {
             }
         };
         let Datagram { length, peer, local } = datagram;
-        let Some(part) = shared.hosts.host(peer.ip()).try_take(Of::Datagrams) else {
-            if let Some(dropped) = shared.refused.happens() {
-                warn!(%peer, dropped, "datagram dropped: {} of this address are in flight, or \
-                    {UDP_REQUESTS_MAX} in all", Of::Datagrams.share());
-            }
-            continue;
-        };
         let record = Bytes::copy_from_slice(&buffer[..length]);
-        answer(&socket, &record, Arrival { peer, local, transport: Transport::Udp }, &shared, part);
+        answer(&socket, &record, Arrival { peer, local, transport: Transport::Udp }, &shared);
     }
 }
 
 /// Begins to answer. Nothing is waited for here: where the answer is not there at once, or the
 /// socket is full, because a neighbour on the network does not answer say, others go on.
-fn answer(socket: &Arc<UdpSocket>, record: &Bytes, arrival: Arrival, shared: &Shared, part: Part) {
-    let (xid, answer) = match shared.dispatch.find(record, arrival) {
+fn answer(socket: &Arc<UdpSocket>, record: &Bytes, arrival: Arrival, shared: &Shared) {
+    let (xid, answer, part) = match shared.dispatch.find(record, arrival) {
         Found::Nothing => return,
-        Found::Refused { xid, fault } => (xid, Answer::Now(Err(fault))),
-        Found::Call { call, program } => (call.header.xid, shared.dispatch.run(call, program)),
+        Found::Refused { xid, fault } => (xid, Answer::Now(Err(fault)), None),
+        Found::Call { call, program } => {
+            let of = Of::requests(program.work(), Transport::Udp);
+            let Some(part) = shared.hosts.host(arrival.peer.ip()).try_take(of) else {
+                if let Some(dropped) = shared.refused.happens() {
+                    let peer = arrival.peer;
+                    warn!(%peer, dropped, "datagram dropped: {} of this address are in flight, or \
+                        {UDP_REQUESTS_MAX} in all", of.share());
+                }
+                return;
+            };
+            (call.header.xid, shared.dispatch.run(call, program), Some(part))
+        }
     };
     let (socket, to, from) = (Arc::clone(socket), arrival.peer, arrival.local.ip());
     match answer {

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use super::super::procedure::*;
 use super::hostile::samples;
 use super::*;
+use crate::disk::EXPORT_CALLS_MAX;
 use crate::vfs::FsError;
 
 fn status(nfs: &Nfs, procedure: u32, arguments: &impl Pack) -> u32 {
@@ -356,4 +357,23 @@ async fn a_procedure_that_panics_is_a_system_error() {
     let (nfs, _) = nfs(Fake { panics: true, ..Fake::default() });
     let (_, reply) = answered(&nfs, READ).await;
     assert_eq!(reply.err(), Some(Fault::SystemError));
+}
+
+#[tokio::test]
+async fn a_procedure_waits_for_a_thread_of_its_own_disk() {
+    let (nfs, _) = nfs(Fake::default());
+    let disk = nfs.handles.disk(b"w").expect("a disk");
+    let (wake, hang) = std::sync::mpsc::channel::<()>();
+    let hang = Arc::new(std::sync::Mutex::new(hang));
+    for _ in 0..EXPORT_CALLS_MAX {
+        let (disk, hang) = (disk.clone(), Arc::clone(&hang));
+        let hangs = move || drop(hang.lock().map(|hang| hang.recv()));
+        tokio::spawn(async move { disk.run(Work::Files, hangs).await });
+        tokio::task::yield_now().await;
+    }
+    let short = std::time::Duration::from_millis(50);
+    assert!(tokio::time::timeout(short, answered(&nfs, LOOKUP)).await.is_err());
+    drop(wake);
+    let (_, reply) = answered(&nfs, LOOKUP).await;
+    assert!(reply.is_ok());
 }

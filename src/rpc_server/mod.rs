@@ -21,7 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use dispatch::Dispatch;
-pub use duplicates::{ANSWERS_MAX, ANSWERS_PER_CLIENT_MAX, DuplicateCounts};
+pub use duplicates::{
+    ANSWER_BYTES_MAX, ANSWERS_BYTES_MAX, ANSWERS_MAX, ANSWERS_PER_CLIENT_MAX, DuplicateCounts,
+};
 pub use outbox::Outbox;
 pub use program::{Answer, Call, Program, SMALL_REPLY_BYTES_MAX, Transport, Work};
 use seldom::Seldom;

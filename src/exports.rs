@@ -123,6 +123,12 @@ impl Exports {
         self.table.speaks_for_host(peer)
     }
 
+    /// Whether a call may use any export: see [`ExportTable::admits`].
+    #[must_use]
+    pub fn admits(&self, peer: SocketAddr) -> bool {
+        self.table.admits(peer)
+    }
+
     /// These file systems, each as the export in the same place of the table.
     pub fn new(
         table: Arc<ExportTable>,

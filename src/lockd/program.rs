@@ -10,7 +10,7 @@ use cleat_nlm::wire::{
     CancelArgs, LockArgs, Notify, PROGRAM, Res, ShareArgs, Stat, TestArgs, TestRes, UnlockArgs,
 };
 use cleat_nlm::{Message, Operation, Origin, Procedure, Refusal, Version, answers, procedures};
-use cleat_rpc::{Fault, Reply, Writer};
+use cleat_rpc::{AuthStat, Fault, Reply, Writer};
 use tokio::sync::mpsc;
 use tracing::{debug, info};
 
@@ -279,8 +279,12 @@ impl Nlm {
     }
 
     /// Takes a message: it is answered at once, and its result follows. Where too many of its
-    /// client are pending it is not taken, and the client asks again.
+    /// client are pending it is not taken, and the client asks again. Who may use no export is not
+    /// called: a datagram can say of any host that it came from there.
     fn accept(&self, request: Request, operation: Operation) -> Reply {
+        if !self.exports.admits(request.call.peer) {
+            return Err(Fault::Auth(AuthStat::TooWeak));
+        }
         request.check()?;
         let call = request.call.clone();
         let place = self.results.place(call.peer.ip()).ok_or(Fault::SystemError)?;

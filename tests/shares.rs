@@ -3,13 +3,15 @@
 mod harness;
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cleat::rpc_server::{CONNECTIONS_MAX, RECORDS_BYTES_MAX};
 use cleat_nlm::wire::Stat;
 use cleat_rpc::record::mark;
 use cleat_rpc::{CallHeader, Credential, Writer};
+use harness::host::own_network;
 use harness::{Client, EXCLUSIVE, NFS, NLM, Server, Site, connect_from, resident, until};
 
 const GREEDY: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -20,12 +22,16 @@ const MIB: u32 = 1 << 20;
 /// later.
 const PROMPT: Duration = Duration::from_secs(10);
 
-fn call(xid: u32, (program, version): (u32, u32), procedure: u32, arguments: &[u8]) -> Vec<u8> {
+fn message(xid: u32, (program, version): (u32, u32), procedure: u32, arguments: &[u8]) -> Vec<u8> {
     let mut writer = Writer::new();
     CallHeader { xid, program, version, procedure, credential: Credential::None }
         .encode(&mut writer);
     writer.raw(arguments);
-    let message = writer.into_bytes();
+    writer.into_bytes().to_vec()
+}
+
+fn call(xid: u32, program: (u32, u32), procedure: u32, arguments: &[u8]) -> Vec<u8> {
+    let message = message(xid, program, procedure, arguments);
     [&mark(message.len())[..], &message].concat()
 }
 
@@ -130,4 +136,51 @@ fn large_records_that_never_become_whole_take_no_more_than_their_share() {
     let grown = resident(&server).saturating_sub(before);
     let bound = share + greedy.len() * (192 << 10);
     assert!(grown < bound, "{} MiB for records that are not whole", grown >> 20);
+}
+
+/// A network in which 10.9.0.0/24 are neighbours, and none of them answers to its address.
+fn silent_neighbours() {
+    for words in [
+        "link add ours type veth peer name theirs",
+        "address add 10.9.0.1/24 dev ours",
+        "link set ours up",
+        "link set theirs up",
+    ] {
+        let ip = Command::new("ip").args(words.split(' ')).status().expect("ip");
+        assert!(ip.success(), "{words}");
+    }
+}
+
+/// Many calls in datagrams that say they come from this neighbour.
+fn call_as(neighbour: IpAddr, server: SocketAddr) {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).expect("a socket");
+    socket.set_ip_transparent_v4(true).expect("an option");
+    socket.bind(&SocketAddr::new(neighbour, 700).into()).expect("bound");
+    for xid in 0..400 {
+        socket.send_to(&message(xid, NLM, 0, &[]), &server.into()).expect("sent");
+        // The server has to receive them all.
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// What is sent to them waits in the kernel for some seconds, and takes the socket's room.
+#[test]
+fn answers_to_neighbours_that_are_gone_hold_up_nobody_else() {
+    if !own_network() {
+        return;
+    }
+    silent_neighbours();
+    let site = Site::new();
+    let server = site.serve();
+    let ours = SocketAddr::new([10, 9, 0, 1].into(), server.address.port());
+    let mut other = Client::over_udp(server.address, "other", OTHER);
+    let file = other.file(&site);
+    for neighbour in 2..6 {
+        call_as([10, 9, 0, neighbour].into(), ours);
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    let start = Instant::now();
+    assert_eq!(other.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
 }

@@ -3,13 +3,11 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use cleat_rpc::Reply;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
-use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::dispatch::{Arrival, Found, reply_parts};
@@ -17,9 +15,6 @@ use super::packet_info::{self, Datagram};
 use super::program::{Answer, Transport};
 use super::share::Of;
 use super::{Shared, UDP_REQUESTS_MAX};
-
-/// How long an answer waits for room in the socket; then its client is to ask again.
-const SEND_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Answers datagrams until the listener stops.
 pub(super) async fn serve(socket: Arc<UdpSocket>, shared: Shared) {
@@ -95,8 +90,7 @@ fn message(xid: u32, reply: Reply) -> Vec<u8> {
 }
 
 async fn send(socket: &UdpSocket, message: &[u8], to: SocketAddr, from: IpAddr) {
-    let sent = timeout(SEND_PATIENCE, packet_info::send_when_writable(socket, message, to, from));
-    if let Err(error) = sent.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+    if let Err(error) = packet_info::send_when_writable(socket, message, to, from).await {
         debug!(%to, %error, "cannot answer a datagram");
     }
 }

@@ -5,8 +5,10 @@
 //! take.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::rpc_server::Work;
 
@@ -14,6 +16,9 @@ use crate::rpc_server::Work;
 pub const EXPORT_CALLS_MAX: usize = 128;
 /// The same of lock requests.
 pub const EXPORT_LOCK_CALLS_MAX: usize = 16;
+/// How long a call waits for others of its export to end. Then they hang, and its client is to ask
+/// again: what waits takes the place of calls to other disks.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Threads for all else that may block: the state directory, the administrator's questions.
 const OTHER_THREADS_MAX: usize = 64;
 
@@ -28,6 +33,16 @@ pub const fn threads_max(exports: usize) -> usize {
 pub struct Disk {
     files: Arc<Semaphore>,
     locks: Arc<Semaphore>,
+    patience: Duration,
+}
+
+/// Why what was to be done did not end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfinished {
+    /// It was not begun: the disk hangs with what was asked of it before.
+    Hangs,
+    /// It panicked.
+    Panicked,
 }
 
 impl Default for Disk {
@@ -35,22 +50,47 @@ impl Default for Disk {
         Self {
             files: Arc::new(Semaphore::new(EXPORT_CALLS_MAX)),
             locks: Arc::new(Semaphore::new(EXPORT_LOCK_CALLS_MAX)),
+            patience: PATIENCE,
         }
     }
 }
 
 impl Disk {
-    /// Runs what may block, once there is a thread for it; `None` where it panicked.
+    #[cfg(test)]
+    pub(crate) fn with_patience(patience: Duration) -> Self {
+        Self { patience, ..Self::default() }
+    }
+
+    /// Has as much hang as can, until the returned is dropped.
+    #[cfg(test)]
+    pub(crate) async fn hang(&self, work: Work) -> std::sync::mpsc::Sender<()> {
+        let (wake, hang) = std::sync::mpsc::channel();
+        let hang = Arc::new(std::sync::Mutex::new(hang));
+        let permits = self.permits(work);
+        while permits.available_permits() > 0 {
+            let (disk, hang) = (self.clone(), Arc::clone(&hang));
+            let hangs = move || drop(hang.lock().map(|hang| hang.recv()));
+            tokio::spawn(async move { disk.run(work, hangs).await });
+            tokio::task::yield_now().await;
+        }
+        wake
+    }
+
+    const fn permits(&self, work: Work) -> &Arc<Semaphore> {
+        match work {
+            Work::Files => &self.files,
+            Work::Locks => &self.locks,
+        }
+    }
+
+    /// Runs what may block, once there is a thread for it.
     pub async fn run<T: Send + 'static>(
         &self,
         work: Work,
         run: impl FnOnce() -> T + Send + 'static,
-    ) -> Option<T> {
-        let permits = match work {
-            Work::Files => &self.files,
-            Work::Locks => &self.locks,
-        };
-        let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+    ) -> Result<T, Unfinished> {
+        let permit = Arc::clone(self.permits(work)).acquire_owned();
+        let permit = timeout(self.patience, permit).await.map_err(|_| Unfinished::Hangs)?;
         let run = move || {
             let result = run();
             // Whoever asked may be gone, and the thread is at work as long as it is.
@@ -60,47 +100,55 @@ impl Disk {
         tokio::task::spawn_blocking(run)
             .await
             .inspect_err(|error| tracing::error!(%error, "what was asked of a disk did not end"))
-            .ok()
+            .map_err(|_| Unfinished::Panicked)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::channel;
-    use std::time::Duration;
 
-    #[test]
-    fn a_disk_that_hangs_takes_no_thread_from_locks_or_from_another_disk() {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
+    /// As many threads as a server of two exports has.
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .max_blocking_threads(threads_max(2))
             .enable_all()
             .build()
-            .expect("a runtime");
+            .expect("a runtime")
+    }
+
+    #[test]
+    fn a_disk_that_hangs_takes_no_thread_from_locks_or_from_another_disk() {
+        let runtime = runtime();
         let (hung, well) = (Disk::default(), Disk::default());
-        let (wake, hang) = channel::<()>();
-        let hang = Arc::new(std::sync::Mutex::new(hang));
-        let patience = Duration::from_secs(20);
-        for _ in 0..threads_max(2) + 100 {
-            let (hung, hang) = (hung.clone(), Arc::clone(&hang));
-            let hangs = move || drop(hang.lock().map(|hang| hang.recv()));
-            runtime.spawn(async move { hung.run(Work::Files, hangs).await });
-        }
-        while hung.files.available_permits() > 0 {
-            std::thread::sleep(Duration::from_millis(10));
+        let wake = runtime.block_on(hung.hang(Work::Files));
+        // More of them than there are threads.
+        for _ in 0..threads_max(2) {
+            let hung = hung.clone();
+            runtime.spawn(async move { hung.run(Work::Files, || ()).await });
         }
         for (disk, work) in [(&hung, Work::Locks), (&well, Work::Files), (&well, Work::Locks)] {
-            let answer = async { tokio::time::timeout(patience, disk.run(work, || 7)).await };
-            assert_eq!(runtime.block_on(answer), Ok(Some(7)), "{work:?}");
+            let answer = async { timeout(2 * PATIENCE, disk.run(work, || 7)).await };
+            assert_eq!(runtime.block_on(answer), Ok(Ok(7)), "{work:?}");
         }
+        drop(wake);
+    }
+
+    #[tokio::test]
+    async fn who_would_wait_for_long_is_told() {
+        let disk = Disk::with_patience(Duration::from_millis(50));
+        let wake = disk.hang(Work::Locks).await;
+        assert_eq!(disk.run(Work::Locks, || ()).await, Err(Unfinished::Hangs));
+        assert_eq!(disk.run(Work::Files, || ()).await, Ok(()));
         drop(wake);
     }
 
     #[tokio::test]
     async fn a_panic_is_no_answer() {
         let disk = Disk::default();
-        assert_eq!(disk.run(Work::Files, || panic!("told to")).await, None::<()>);
+        let panics = disk.run(Work::Files, || panic!("told to"));
+        assert_eq!(panics.await, Err::<(), _>(Unfinished::Panicked));
         assert_eq!(disk.files.available_permits(), EXPORT_CALLS_MAX);
     }
 }

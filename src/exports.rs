@@ -45,6 +45,8 @@ pub enum Refusal {
     Stale,
     /// The caller may not use this export: NFS3ERR_ACCES.
     Access,
+    /// The disk does not answer for now: NFS3ERR_JUKEBOX.
+    Hangs,
 }
 
 /// A file, and what this caller may do with it.

@@ -63,7 +63,7 @@ impl Mountd {
             Some(disk) => Answer::later(async move {
                 disk.run(Work::Files, work).await.unwrap_or(Err(Fault::SystemError))
             }),
-            // What is in no export is on no disk of ours.
+            // What is in no export is on no disk that is served.
             None => Answer::Now(work()),
         }
     }

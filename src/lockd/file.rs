@@ -45,6 +45,7 @@ const fn refusal(refusal: exports::Refusal) -> Refusal {
     match refusal {
         exports::Refusal::BadHandle | exports::Refusal::Stale => Refusal::StaleHandle,
         exports::Refusal::Access => Refusal::Access,
+        exports::Refusal::Hangs => Refusal::Failed,
     }
 }
 

@@ -26,7 +26,7 @@ use cleat_rpc::{Fault, Reply, Writer};
 use self::status::Status;
 use self::verifier::WriteVerifier;
 use self::wire::{HANDLE_BYTES_MAX, Handle};
-use crate::disk::Disk;
+use crate::disk::{Disk, Unfinished};
 use crate::exports::{Exports, Refusal, Target};
 pub use crate::rpc_server::IO_BYTES_MAX;
 use crate::rpc_server::{Answer, Call, Program, SMALL_REPLY_BYTES_MAX, Transport, Work};
@@ -85,6 +85,24 @@ impl Handles for Exports {
     }
 }
 
+/// The handles of a disk that hangs: by them every procedure says in its own form that its client
+/// is to ask again.
+struct Hanging;
+
+impl Handles for Hanging {
+    fn resolve(&self, _: &[u8], _: &Call) -> Result<Target, Refusal> {
+        Err(Refusal::Hangs)
+    }
+
+    fn wire_handle(&self, _: &Target, _: &FileHandle) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn disk(&self, _: &[u8]) -> Option<&Disk> {
+        None
+    }
+}
+
 /// The NFS program.
 #[derive(Clone)]
 pub struct Nfs {
@@ -114,7 +132,11 @@ impl Nfs {
     /// Runs one procedure to its end. What is left over behind the arguments is not looked at,
     /// as no other server looks at it either.
     fn run(&self, call: &Call) -> Reply {
-        let request = Request { handles: &*self.handles, call, verifier: &self.verifier };
+        self.run_on(&*self.handles, call)
+    }
+
+    fn run_on(&self, handles: &dyn Handles, call: &Call) -> Reply {
+        let request = Request { handles, call, verifier: &self.verifier };
         let mut args = call.arguments();
         Ok(match call.header.procedure {
             procedure::NULL => Writer::new(),
@@ -187,10 +209,17 @@ impl Program for Nfs {
         let Some(disk) = handle.and_then(|handle| self.handles.disk(handle)).cloned() else {
             return Answer::Now(self.run(&call));
         };
-        let nfs = self.clone();
+        let (nfs, call) = (self.clone(), Arc::new(call));
         Answer::later(async move {
-            let run = disk.run(Work::Files, move || nfs.run(&call));
-            run.await.unwrap_or(Err(Fault::SystemError))
+            let run = {
+                let (nfs, call) = (nfs.clone(), Arc::clone(&call));
+                move || nfs.run(&call)
+            };
+            match disk.run(Work::Files, run).await {
+                Ok(reply) => reply,
+                Err(Unfinished::Hangs) => nfs.run_on(&Hanging, &call),
+                Err(Unfinished::Panicked) => Err(Fault::SystemError),
+            }
         })
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::rpc_server::Work;
+use crate::rpc_server::seldom::Seldom;
 
 /// The most calls of NFS and MOUNT that are at work in one export at a time; more wait.
 pub const EXPORT_CALLS_MAX: usize = 128;
@@ -34,6 +35,9 @@ pub struct Disk {
     files: Arc<Semaphore>,
     locks: Arc<Semaphore>,
     patience: Duration,
+    /// What people know its export by.
+    export: Arc<str>,
+    refused: Arc<Seldom>,
 }
 
 /// Why what was to be done did not end.
@@ -45,20 +49,22 @@ pub enum Unfinished {
     Panicked,
 }
 
-impl Default for Disk {
-    fn default() -> Self {
+impl Disk {
+    /// The disk behind the export of this name.
+    #[must_use]
+    pub fn new(export: Arc<str>) -> Self {
         Self {
             files: Arc::new(Semaphore::new(EXPORT_CALLS_MAX)),
             locks: Arc::new(Semaphore::new(EXPORT_LOCK_CALLS_MAX)),
             patience: PATIENCE,
+            export,
+            refused: Arc::default(),
         }
     }
-}
 
-impl Disk {
     #[cfg(test)]
     pub(crate) fn with_patience(patience: Duration) -> Self {
-        Self { patience, ..Self::default() }
+        Self { patience, ..Self::new("".into()) }
     }
 
     /// Has as much hang as can, until the returned is dropped.
@@ -90,7 +96,12 @@ impl Disk {
         run: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Unfinished> {
         let permit = Arc::clone(self.permits(work)).acquire_owned();
-        let permit = timeout(self.patience, permit).await.map_err(|_| Unfinished::Hangs)?;
+        let Ok(permit) = timeout(self.patience, permit).await else {
+            if let Some(refused) = self.refused.happens() {
+                tracing::warn!(export = &*self.export, refused, "the disk of an export hangs");
+            }
+            return Err(Unfinished::Hangs);
+        };
         let run = move || {
             let result = run();
             // Whoever asked may be gone, and the thread is at work as long as it is.
@@ -121,7 +132,7 @@ mod tests {
     #[test]
     fn a_disk_that_hangs_takes_no_thread_from_locks_or_from_another_disk() {
         let runtime = runtime();
-        let (hung, well) = (Disk::default(), Disk::default());
+        let (hung, well) = (Disk::new("".into()), Disk::new("".into()));
         let wake = runtime.block_on(hung.hang(Work::Files));
         // More of them than there are threads.
         for _ in 0..threads_max(2) {
@@ -146,7 +157,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_no_answer() {
-        let disk = Disk::default();
+        let disk = Disk::new("".into());
         let panics = disk.run(Work::Files, || panic!("told to"));
         assert_eq!(panics.await, Err::<(), _>(Unfinished::Panicked));
         assert_eq!(disk.files.available_permits(), EXPORT_CALLS_MAX);

@@ -149,8 +149,9 @@ impl Exports {
                 return Err(ExportsError::SameNumber(printable(export.path()), printable(other)));
             }
         }
-        let names = table.iter().map(|export| printable(export.path()).into()).collect();
-        let disks = filesystems.iter().map(|_| Disk::default()).collect();
+        let names: Vec<Arc<str>> =
+            table.iter().map(|export| printable(export.path()).into()).collect();
+        let disks = names.iter().map(|name| Disk::new(Arc::clone(name))).collect();
         Ok(Self { table, filesystems, disks, numbers, names, places, key })
     }
 

@@ -133,7 +133,7 @@ mod tests {
         let rule = ClientRule::any_host(Options::default());
         let export = Export::new(b"/a", vec![rule]).expect("/a");
         let table = Arc::new(ExportTable::new(vec![export]).expect("a table"));
-        Mountd::new(table, vec![Disk::default()], |path, _| match path {
+        Mountd::new(table, vec![Disk::new("/a".into())], |path, _| match path {
             b"/a" => Ok(vec![7; 8]),
             b"/a/panic" => panic!("a file system that panics"),
             _ => Err(MountError::Acces),

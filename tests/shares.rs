@@ -182,5 +182,5 @@ fn answers_to_neighbours_that_are_gone_hold_up_nobody_else() {
     std::thread::sleep(Duration::from_millis(100));
     let start = Instant::now();
     assert_eq!(other.lock(&file, 1, (0, 1), EXCLUSIVE), Stat::Granted);
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
 }

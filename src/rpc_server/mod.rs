@@ -5,7 +5,7 @@ pub(crate) mod duplicates;
 mod outbox;
 mod packet_info;
 pub mod program;
-mod seldom;
+pub(crate) mod seldom;
 mod share;
 mod tcp;
 mod udp;

@@ -8,12 +8,12 @@ const SAID_EVERY: Duration = Duration::from_secs(60);
 
 /// Something that happens, and when it was told.
 #[derive(Debug, Default)]
-pub(super) struct Seldom(Mutex<(u64, Option<Instant>)>);
+pub(crate) struct Seldom(Mutex<(u64, Option<Instant>)>);
 
 impl Seldom {
     /// It happens once more. Returns how often it did since it was last told where it is to be
     /// told again.
-    pub(super) fn happens(&self) -> Option<u64> {
+    pub(crate) fn happens(&self) -> Option<u64> {
         self.happens_at(Instant::now())
     }
 

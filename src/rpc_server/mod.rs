@@ -38,7 +38,8 @@ pub const RECORD_BYTES_MAX: usize = IO_BYTES_MAX as usize + 4096;
 pub const CONNECTIONS_MAX: usize = 1024;
 /// The most requests of each [`Work`] that are answered at a time over all of TCP.
 pub const TCP_REQUESTS_MAX: usize = 1024;
-/// The most datagrams of each [`Work`] that are answered at a time; more are dropped, and their clients re-send.
+/// The most datagrams of each [`Work`] that are answered at a time; more are dropped, and their
+/// clients re-send.
 pub const UDP_REQUESTS_MAX: usize = 256;
 /// The most bytes of large records, such as those of WRITEs, that are received and answered at a
 /// time; more wait in the sockets.
@@ -50,7 +51,8 @@ pub const REPLIES_BYTES_MAX: usize = 256 << 20;
 pub const CONNECTION_REQUESTS_MAX: usize = 64;
 /// How long a connection may be silent with nothing in flight.
 const IDLE: Duration = Duration::from_secs(15 * 60);
-/// How long a client may take to send a record that it began, or to take a small answer.
+/// How long a client may take to send a record that it began, or to take a small answer, before
+/// its connection is closed.
 const STALL: Duration = Duration::from_secs(60);
 /// What it must take at least of a large answer, in bytes a second.
 const REPLY_BYTES_PER_S_MIN: usize = 16 << 10;
@@ -62,6 +64,7 @@ struct Shared {
     hosts: Arc<Hosts>,
     /// Connections and datagrams that there was no room for.
     refused: Arc<Seldom>,
+    stall: Duration,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -124,6 +127,7 @@ fn bound(address: SocketAddr, kind: Type) -> io::Result<Socket> {
 pub struct Listener {
     dispatch: Arc<Dispatch>,
     hosts: Arc<Hosts>,
+    stall: Duration,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -132,7 +136,15 @@ impl Listener {
     /// A listener that answers for these programs.
     #[must_use]
     pub fn new(programs: Vec<Arc<dyn Program>>) -> Self {
+        Self::with_stall(programs, STALL)
+    }
+
+    /// The same where a client may take so long to send a record that it began, or to take a small
+    /// answer.
+    #[must_use]
+    pub fn with_stall(programs: Vec<Arc<dyn Program>>, stall: Duration) -> Self {
         Self {
+            stall,
             dispatch: Arc::new(Dispatch::new(programs)),
             hosts: Hosts::new(),
             stop: CancellationToken::new(),
@@ -146,6 +158,7 @@ impl Listener {
             dispatch: Arc::clone(&self.dispatch),
             hosts: Arc::clone(&self.hosts),
             refused: Arc::default(),
+            stall: self.stall,
             stop: self.stop.clone(),
             tasks: self.tasks.clone(),
         };

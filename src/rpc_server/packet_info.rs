@@ -35,7 +35,7 @@ pub(super) struct Datagram {
 /// Has the kernel tell the address that each datagram came to, and gives the socket room for
 /// answers to hosts that are gone.
 pub(super) fn enable(socket: &UdpSocket) -> io::Result<()> {
-    // More than the system's bound takes root, and is not needed for most.
+    // More than net.core.wmem_max takes CAP_NET_ADMIN; without, it is as much as that permits.
     if setsockopt(&socket.as_fd(), sockopt::SndBufForce, &SEND_BUFFER_BYTES).is_err() {
         setsockopt(&socket.as_fd(), sockopt::SndBuf, &SEND_BUFFER_BYTES)?;
     }

@@ -22,7 +22,7 @@ const SHARE: usize = 4;
 pub(super) enum Of {
     /// TCP connections.
     Connections,
-    /// Requests over TCP that are being answered and may have to wait for the disks that are served.
+    /// Requests over TCP that are being answered and may wait for the disks that are served.
     FileRequests,
     /// The same of the lock service.
     LockRequests,

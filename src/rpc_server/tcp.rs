@@ -1,11 +1,11 @@
 //! TCP: connections, record marking, and back-pressure.
 //!
 //! One task reads a connection and one writes it; an answer that is not there at once is awaited
-//! in a task of its own. What a request takes is taken before it runs, in an order in which nobody
-//! waits for somebody who waits for him: first the room for its record, if that is large, then its
-//! place among those of its connection, the room for its reply, if that may be large, and its turn
-//! to run. The room for the record and the turn are given back when its answer is there, the rest
-//! when that is sent. So a client that sends without reading is soon no longer read, and holds up
+//! in a task of its own. What a request takes is taken before it runs, and always in this order, so
+//! that no two wait for each other: the room for its record, if that is large, its place among
+//! those of its connection, the room for its reply, if that may be large, and its turn to run. The
+//! room for the record and the turn are given back when its answer is there, the rest when that is
+//! sent. So a client that sends without reading is soon no longer read, and holds up
 //! nobody else.
 
 use std::collections::VecDeque;
@@ -28,8 +28,7 @@ use super::dispatch::{Arrival, Found, reply_parts};
 use super::program::{Answer, SMALL_REPLY_BYTES_MAX, Transport};
 use super::share::{Host, Of, Part};
 use super::{
-    CONNECTION_REQUESTS_MAX, CONNECTIONS_MAX, IDLE, RECORD_BYTES_MAX, REPLY_BYTES_PER_S_MIN, STALL,
-    Shared,
+    CONNECTION_REQUESTS_MAX, CONNECTIONS_MAX, IDLE, RECORD_BYTES_MAX, REPLY_BYTES_PER_S_MIN, Shared,
 };
 
 /// How much is read from a socket at a time, in bytes; a larger record needs room.
@@ -89,9 +88,10 @@ async fn connection(stream: TcpStream, host: Arc<Host>, shared: Shared) -> io::R
     let (reader, writer) = stream.into_split();
     // As many as there are places: a send to it never waits.
     let (replies, outgoing) = mpsc::channel(CONNECTION_REQUESTS_MAX);
-    let (places, broken) = (Arc::new(Semaphore::new(CONNECTION_REQUESTS_MAX)), shared.stop.clone());
-    let broken = broken.child_token();
-    let writing = shared.tasks.spawn(write_replies(writer, outgoing, broken.clone()));
+    let places = Arc::new(Semaphore::new(CONNECTION_REQUESTS_MAX));
+    let broken = shared.stop.child_token();
+    let replying = write_replies(writer, outgoing, broken.clone(), shared.stall);
+    let writing = shared.tasks.spawn(replying);
     let calls = Calls { arrival, shared, host, places, replies };
     let read = tokio::select! {
         () = broken.cancelled() => Ok(()),
@@ -148,7 +148,7 @@ impl Calls {
                 deadline = None;
             }
             let deadline = match begun {
-                true => *deadline.get_or_insert_with(|| Instant::now() + STALL),
+                true => *deadline.get_or_insert_with(|| Instant::now() + self.shared.stall),
                 false => Instant::now() + IDLE,
             };
             stream.reserve(READ_BYTES);
@@ -212,6 +212,7 @@ async fn write_replies(
     mut writer: OwnedWriteHalf,
     mut outgoing: mpsc::Receiver<Outgoing>,
     broken: CancellationToken,
+    stall: Duration,
 ) {
     let mut batch = Vec::with_capacity(WRITE_SLICES_MAX / 5);
     while outgoing.recv_many(&mut batch, WRITE_SLICES_MAX / 5).await > 0 {
@@ -220,7 +221,7 @@ async fn write_replies(
             .flat_map(|reply| std::mem::take(&mut reply.parts))
             .filter(|part| !part.is_empty())
             .collect();
-        let patience = patience(parts.iter().map(Bytes::len).sum());
+        let patience = stall + slow_line(parts.iter().map(Bytes::len).sum());
         let written = write_all(&mut writer, &mut parts, patience).await;
         batch.clear();
         if let Err(error) = written {
@@ -232,9 +233,9 @@ async fn write_replies(
     let _ = writer.shutdown().await;
 }
 
-/// How long a client may take to take so many bytes.
-fn patience(bytes: usize) -> Duration {
-    STALL + Duration::from_secs(u64::try_from(bytes / REPLY_BYTES_PER_S_MIN).unwrap_or(u64::MAX))
+/// How much longer so many bytes may take than a few.
+fn slow_line(bytes: usize) -> Duration {
+    Duration::from_secs(u64::try_from(bytes / REPLY_BYTES_PER_S_MIN).unwrap_or(u64::MAX))
 }
 
 /// Writes all of it before `patience` is over: who takes a byte now and then takes too long.
@@ -268,8 +269,8 @@ mod tests {
 
     #[test]
     fn a_large_reply_may_take_as_long_as_a_slow_line_needs() {
-        assert_eq!(patience(100), STALL);
-        assert_eq!(patience(1 << 20), STALL + Duration::from_secs(64));
+        assert_eq!(slow_line(100), Duration::ZERO);
+        assert_eq!(slow_line(1 << 20), Duration::from_secs(64));
     }
 
     #[tokio::test]

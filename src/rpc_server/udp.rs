@@ -63,6 +63,8 @@ fn answer(socket: &Arc<UdpSocket>, record: &Bytes, arrival: Arrival, shared: &Sh
             let message = message(xid, reply);
             match packet_info::send_at_once(&socket, &message, to, from) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // What is no call of ours has no place to wait in.
+                    let Some(part) = part else { return };
                     shared.tasks.spawn(async move {
                         send(&socket, &message, to, from).await;
                         drop(part);

@@ -6,6 +6,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::ops::RangeInclusive;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -114,9 +115,10 @@ pub async fn call(
 /// A call as bytes, and its xid.
 #[must_use]
 pub fn message(procedure: Procedure, arguments: &[u8]) -> (u32, Bytes) {
-    static XID: AtomicU32 = AtomicU32::new(0);
-    // Numbers of an earlier instance must not meet a client's duplicate cache.
-    let xid = XID.fetch_add(1, Ordering::Relaxed) ^ std::process::id().rotate_left(16);
+    // Numbers of an earlier instance must not meet a client's duplicate cache: in a container that
+    // had the same process id.
+    static XID: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(random()));
+    let xid = XID.fetch_add(1, Ordering::Relaxed);
     let mut message = Writer::new();
     CallHeader {
         xid,
@@ -128,6 +130,12 @@ pub fn message(procedure: Procedure, arguments: &[u8]) -> (u32, Bytes) {
     .encode(&mut message);
     message.raw(arguments);
     (xid, message.into_bytes())
+}
+
+fn random() -> u32 {
+    let (_, random) = uuid::Uuid::new_v4().as_u64_pair();
+    // The low bits, as the high ones say what sort of UUID it is.
+    u32::try_from(random & u64::from(u32::MAX)).unwrap_or_default()
 }
 
 enum Connected {
@@ -329,6 +337,13 @@ mod tests {
 
     const NULL: Procedure = Procedure { program: 100_021, version: 4, number: 0 };
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn numbers_begin_anywhere_and_go_on_one_by_one() {
+        assert_ne!((random(), random(), random()), (random(), random(), random()));
+        let ((first, _), (next, _)) = (message(NULL, &[]), message(NULL, &[]));
+        assert!(next.wrapping_sub(first) < 1000, "{first} {next}");
+    }
 
     async fn fails(transport: Transport, port: u16) -> CallError {
         let route = Route { to: HERE, from: HERE, transport };

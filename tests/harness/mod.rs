@@ -170,6 +170,8 @@ fn connect_at(server: SocketAddr, from: SocketAddr) -> TcpStream {
     use socket2::{Domain, Socket, Type};
     let socket = Socket::new(Domain::for_address(server), Type::STREAM, None);
     let socket = socket.expect("a socket");
+    // A chosen port may have been another run's a moment ago.
+    socket.set_reuse_address(from.port() != 0).expect("set");
     socket.bind(&from.into()).expect("bound");
     socket.connect(&server.into()).expect("connected");
     TcpStream::from(socket)

@@ -19,6 +19,7 @@ use cleat_mount::{Access, ExportTable, Identity};
 use rustix::io::Errno;
 use siphasher::sip::SipHasher24;
 
+use crate::disk::Disk;
 use crate::rpc_server::Call;
 use crate::vfs::local::{HandleTable, LocalFs, LocalOptions};
 use crate::vfs::{
@@ -44,6 +45,8 @@ pub enum Refusal {
     Stale,
     /// The caller may not use this export: NFS3ERR_ACCES.
     Access,
+    /// The disk does not answer for now: NFS3ERR_JUKEBOX.
+    Hangs,
 }
 
 /// A file, and what this caller may do with it.
@@ -90,6 +93,7 @@ pub struct Exports {
     table: Arc<ExportTable>,
     /// By the export's place in the table, like the numbers.
     filesystems: Vec<Arc<dyn FileSystem>>,
+    disks: Vec<Disk>,
     numbers: Vec<u64>,
     names: Vec<Arc<str>>,
     places: HashMap<u64, usize>,
@@ -121,6 +125,12 @@ impl Exports {
         self.table.speaks_for_host(peer)
     }
 
+    /// Whether a call may use any export: see [`ExportTable::admits`].
+    #[must_use]
+    pub fn admits(&self, peer: SocketAddr) -> bool {
+        self.table.admits(peer)
+    }
+
     /// These file systems, each as the export in the same place of the table.
     pub fn new(
         table: Arc<ExportTable>,
@@ -139,8 +149,24 @@ impl Exports {
                 return Err(ExportsError::SameNumber(printable(export.path()), printable(other)));
             }
         }
-        let names = table.iter().map(|export| printable(export.path()).into()).collect();
-        Ok(Self { table, filesystems, numbers, names, places, key })
+        let names: Vec<Arc<str>> =
+            table.iter().map(|export| printable(export.path()).into()).collect();
+        let disks = names.iter().map(|name| Disk::new(Arc::clone(name))).collect();
+        Ok(Self { table, filesystems, disks, numbers, names, places, key })
+    }
+
+    /// The disks behind the exports, by their numbers in the table.
+    #[must_use]
+    pub fn disks(&self) -> &[Disk] {
+        &self.disks
+    }
+
+    /// The disk that a call with this handle may have to wait for; `None` where it waits for none,
+    /// because the handle is no good.
+    #[must_use]
+    pub fn disk(&self, handle: &[u8]) -> Option<&Disk> {
+        let (number, _) = self.open_handle(handle)?;
+        self.disks.get(*self.places.get(&number)?)
     }
 
     /// What people know an export by: its path.

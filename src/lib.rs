@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod disk;
 pub mod exports;
 pub mod lockd;
 pub mod mountd;

@@ -7,7 +7,8 @@ use cleat_mount::wire::{self, MntResult, MountError, Procedure};
 use cleat_mount::{ExportTable, MountTable};
 use cleat_rpc::{Fault, Reply, Writer};
 
-use crate::rpc_server::{Answer, Call, Program, Transport};
+use crate::disk::Disk;
+use crate::rpc_server::{Answer, Call, Program, SMALL_REPLY_BYTES_MAX, Transport, Work};
 
 /// The largest list that is sent in answer to one datagram, in bytes: what libtirpc reads over
 /// UDP, less the reply's header. It also bounds what a forged sender can have sent to somebody.
@@ -22,22 +23,27 @@ pub type FindRoot = dyn Fn(&[u8], &Call) -> Result<Vec<u8>, MountError> + Send +
 /// MOUNT v3, all six procedures.
 pub struct Mountd {
     exports: Arc<ExportTable>,
+    disks: Vec<Disk>,
     find_root: Arc<FindRoot>,
     mounts: Arc<Mutex<MountTable>>,
 }
 
 impl Mountd {
-    /// Serves this table; `find_root` is asked at every MNT.
+    /// Serves this table of exports on these disks; `find_root` is asked at every MNT.
     pub fn new(
         exports: Arc<ExportTable>,
+        disks: Vec<Disk>,
         find_root: impl Fn(&[u8], &Call) -> Result<Vec<u8>, MountError> + Send + Sync + 'static,
     ) -> Self {
-        Self { exports, find_root: Arc::new(find_root), mounts: Arc::default() }
+        Self { exports, disks, find_root: Arc::new(find_root), mounts: Arc::default() }
     }
 
     /// MNT: the handle of the directory at a path.
     fn mnt(&self, call: Call) -> Answer {
         let (find_root, mounts) = (self.find_root.clone(), self.mounts.clone());
+        let path = wire::dirpath(&mut call.arguments()).ok();
+        let export = path.and_then(|path| self.exports.find(path));
+        let disk = export.and_then(|(export, _)| self.disks.get(export)).cloned();
         let work = move || {
             let path = wire::dirpath(&mut call.arguments())?;
             let found = find_root(path, &call);
@@ -53,8 +59,13 @@ impl Mountd {
             writer.put(&MntResult(found));
             Ok(writer)
         };
-        let task = tokio::task::spawn_blocking(work);
-        Answer::later(async move { task.await.unwrap_or(Err(Fault::SystemError)) })
+        match disk {
+            Some(disk) => Answer::later(async move {
+                disk.run(Work::Files, work).await.unwrap_or(Err(Fault::SystemError))
+            }),
+            // What is in no export is on no disk that is served.
+            None => Answer::Now(work()),
+        }
     }
 
     fn umnt(&self, call: &Call) -> Reply {
@@ -90,6 +101,13 @@ impl Program for Mountd {
         wire::VERSION..=wire::VERSION
     }
 
+    fn reply_bytes_max(&self, call: &Call) -> usize {
+        match Procedure::from_number(call.header.procedure) {
+            Some(Procedure::Dump | Procedure::Export) => list_bytes_max(call.transport),
+            _ => SMALL_REPLY_BYTES_MAX,
+        }
+    }
+
     fn call(&self, call: Call) -> Answer {
         let bytes_max = list_bytes_max(call.transport);
         Answer::Now(match Procedure::from_number(call.header.procedure) {
@@ -115,9 +133,9 @@ mod tests {
         let rule = ClientRule::any_host(Options::default());
         let export = Export::new(b"/a", vec![rule]).expect("/a");
         let table = Arc::new(ExportTable::new(vec![export]).expect("a table"));
-        Mountd::new(table, |path, _| match path {
+        Mountd::new(table, vec![Disk::new("/a".into())], |path, _| match path {
             b"/a" => Ok(vec![7; 8]),
-            b"/panic" => panic!("a file system that panics"),
+            b"/a/panic" => panic!("a file system that panics"),
             _ => Err(MountError::Acces),
         })
     }
@@ -179,7 +197,7 @@ mod tests {
         assert_eq!(answer(&mountd, 6, &[]).await, Err(Fault::ProcedureUnavailable));
         assert_eq!(answer(&mountd, 1, &[0, 0, 4, 1]).await, Err(Fault::GarbageArgs));
         assert_eq!(answer(&mountd, 3, &[]).await, Err(Fault::GarbageArgs));
-        assert_eq!(answer(&mountd, 1, &path(b"/panic")).await, Err(Fault::SystemError));
+        assert_eq!(answer(&mountd, 1, &path(b"/a/panic")).await, Err(Fault::SystemError));
     }
 
     proptest! {

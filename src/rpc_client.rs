@@ -6,6 +6,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::ops::RangeInclusive;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use cleat_rpc::portmap::{self, Binding, Mapping, Protocol};
 use cleat_rpc::record::{Assembler, RecordError, mark};
 use cleat_rpc::{AuthSys, CallHeader, Credential, Reader, Writer};
 use nix::sys::socket::{setsockopt, sockopt};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout_at};
@@ -113,9 +115,10 @@ pub async fn call(
 /// A call as bytes, and its xid.
 #[must_use]
 pub fn message(procedure: Procedure, arguments: &[u8]) -> (u32, Bytes) {
-    static XID: AtomicU32 = AtomicU32::new(0);
-    // Numbers of an earlier instance must not meet a client's duplicate cache.
-    let xid = XID.fetch_add(1, Ordering::Relaxed) ^ std::process::id().rotate_left(16);
+    // Numbers of an earlier instance must not meet a client's duplicate cache: in a container that
+    // had the same process id.
+    static XID: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(random()));
+    let xid = XID.fetch_add(1, Ordering::Relaxed);
     let mut message = Writer::new();
     CallHeader {
         xid,
@@ -127,6 +130,12 @@ pub fn message(procedure: Procedure, arguments: &[u8]) -> (u32, Bytes) {
     .encode(&mut message);
     message.raw(arguments);
     (xid, message.into_bytes())
+}
+
+fn random() -> u32 {
+    let (_, random) = uuid::Uuid::new_v4().as_u64_pair();
+    // The low bits, as the high ones say what sort of UUID it is.
+    u32::try_from(random & u64::from(u32::MAX)).unwrap_or_default()
 }
 
 enum Connected {
@@ -251,6 +260,7 @@ async fn over_tcp(mut stream: TcpStream, xid: u32, message: &[u8]) -> Result<Byt
     loop {
         while let Some(record) = assembler.next(&mut buffer)? {
             if let Some(results) = results_of(&record, xid) {
+                end_at_once(&stream);
                 return results;
             }
         }
@@ -259,6 +269,12 @@ async fn over_tcp(mut stream: TcpStream, xid: u32, message: &[u8]) -> Result<Byt
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
     }
+}
+
+/// Leaves no port behind that waits for a minute: there are few that only root may have, and locks
+/// may be handed over all day. All that was sent has arrived, for it was answered.
+fn end_at_once(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 /// The results, if the record is the reply to our call.
@@ -321,6 +337,13 @@ mod tests {
 
     const NULL: Procedure = Procedure { program: 100_021, version: 4, number: 0 };
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn numbers_begin_anywhere_and_go_on_one_by_one() {
+        assert_ne!((random(), random(), random()), (random(), random(), random()));
+        let ((first, _), (next, _)) = (message(NULL, &[]), message(NULL, &[]));
+        assert!(next.wrapping_sub(first) < 1000, "{first} {next}");
+    }
 
     async fn fails(transport: Transport, port: u16) -> CallError {
         let route = Route { to: HERE, from: HERE, transport };

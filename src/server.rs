@@ -224,11 +224,12 @@ fn programs(
 ) -> Vec<Arc<dyn Program>> {
     let mount_exports = Arc::clone(exports);
     let find_root = move |path: &[u8], call: &_| mount_exports.mount_root(path, call);
+    let mountd = Mountd::new(Arc::clone(&config.exports), exports.disks().to_vec(), find_root);
     // Another one for each instance: by it clients know that unstable writes may be lost.
     let (verifier, _) = uuid::Uuid::new_v4().as_u64_pair();
     vec![
         Arc::new(Nfs::new(Arc::clone(exports), verifier.to_be_bytes())),
-        Arc::new(Mountd::new(Arc::clone(&config.exports), find_root)),
+        Arc::new(mountd),
         Arc::new(nlm),
         Arc::new(statd.clone()),
     ]

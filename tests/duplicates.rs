@@ -10,6 +10,8 @@ use std::path::Path;
 use std::sync::Barrier;
 
 use cleat::rpc_server::ANSWERS_PER_CLIENT_MAX;
+use cleat_lock::Access;
+use cleat_nlm::Version;
 use cleat_nlm::wire::Stat;
 use harness::nfs::{at, handle, mode};
 use harness::{Client, EXCLUSIVE, Server, Site, WAIT};
@@ -212,4 +214,84 @@ fn a_lock_request_that_is_late_gets_its_first_answer_and_locks_nothing() {
     assert_eq!(a.lock(&file, 1, (0, 10), WAIT), Stat::Blocked);
     assert_eq!(b.unlock(&file, 1, (0, 10)), Stat::Granted);
     assert_eq!(b.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted, "nobody waited");
+}
+
+/// What each procedure of NLM that changes something answers to the same call sent again, after
+/// what it did was undone: the first answer, and nothing is done again.
+#[test]
+fn every_lock_procedure_that_is_repeated_late_gets_its_first_answer() {
+    let site = Site::new();
+    let (server, mut a, root) = mounted(&site);
+    let file = a.lookup(&root, "file").expect("found");
+    let mut b = Client::connect_from(&server, "b", B);
+    let mut late = a.again(server.address);
+    // CANCEL of a wait: anew, there is none to cancel once the lock is held.
+    assert_eq!(b.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted);
+    assert_eq!(a.lock(&file, 1, (0, 10), WAIT), Stat::Blocked);
+    late.number_as(&a);
+    assert_eq!(a.cancel(&file, 1, (0, 10), true), Stat::Granted);
+    assert_eq!(b.unlock(&file, 1, (0, 10)), Stat::Granted);
+    assert_eq!(a.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted);
+    assert_eq!(late.cancel(&file, 1, (0, 10), true), Stat::Granted);
+    assert_eq!(late.cancel(&file, 1, (0, 10), true), Stat::Denied, "it is held");
+    assert_eq!(a.unlock(&file, 1, (0, 10)), Stat::Granted);
+    // NM_LOCK that was given up, and another's since.
+    late.number_as(&a);
+    assert_eq!(a.nm_lock(&file, 2, (0, 10), EXCLUSIVE), Stat::Granted);
+    assert_eq!(a.unlock(&file, 2, (0, 10)), Stat::Granted);
+    assert_eq!(b.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted);
+    assert_eq!(late.nm_lock(&file, 2, (0, 10), EXCLUSIVE), Stat::Granted);
+    assert_eq!(late.nm_lock(&file, 2, (0, 10), EXCLUSIVE), Stat::Denied);
+    assert_eq!(b.unlock(&file, 1, (0, 10)), Stat::Granted);
+}
+
+#[test]
+fn shares_and_the_end_of_them_that_are_repeated_late_change_nothing() {
+    let site = Site::new();
+    let (server, mut a, root) = mounted(&site);
+    let file = a.lookup(&root, "file").expect("found");
+    let mut b = Client::connect_from(&server, "b", B);
+    for client in [&mut a, &mut b] {
+        client.version = Version::V3;
+    }
+    let mut late = a.again(server.address);
+    let all = Some((Access::Both, Access::Both, false));
+    // SHARE and UNSHARE: each is undone, and then comes again.
+    late.number_as(&a);
+    assert_eq!(a.share(&file, "one", all), Stat::Granted);
+    assert_eq!(a.share(&file, "one", None), Stat::Granted);
+    assert_eq!(b.share(&file, "two", all), Stat::Granted);
+    assert_eq!(late.share(&file, "one", all), Stat::Granted, "its first answer");
+    assert_eq!(late.share(&file, "one", None), Stat::Granted);
+    assert_eq!(b.share(&file, "two", None), Stat::Granted);
+    late.number_as(&a);
+    assert_eq!(a.share(&file, "one", None), Stat::Granted);
+    assert_eq!(a.share(&file, "one", all), Stat::Granted);
+    assert_eq!(late.share(&file, "one", None), Stat::Granted);
+    assert_eq!(b.share(&file, "two", all), Stat::Denied, "the first one's stands");
+    // FREE_ALL, and what was taken since.
+    late.number_as(&a);
+    a.free_all();
+    assert_eq!(a.share(&file, "one", all), Stat::Granted);
+    late.free_all();
+    assert_eq!(b.share(&file, "two", all), Stat::Denied, "it stands");
+    late.free_all();
+    assert_eq!(b.share(&file, "two", all), Stat::Granted);
+}
+
+/// A result with the longest cookie is kept like any other.
+#[test]
+fn a_lock_with_the_longest_cookie_runs_once() {
+    let site = Site::new();
+    let (server, mut a, root) = mounted(&site);
+    let file = a.lookup(&root, "file").expect("found");
+    let mut b = Client::connect_from(&server, "b", B);
+    a.cookie = vec![7; 1024];
+    let mut late = a.again(server.address);
+    assert_eq!(a.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted);
+    assert_eq!(a.unlock(&file, 1, (0, 10)), Stat::Granted);
+    assert_eq!(b.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted);
+    assert_eq!(late.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted);
+    assert_eq!(b.unlock(&file, 1, (0, 10)), Stat::Granted);
+    assert_eq!(b.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted, "nothing was locked again");
 }

@@ -184,6 +184,14 @@ fn the_port_is_found_once_for_locks_that_are_handed_over_one_after_the_other() {
         assert_eq!(holder.lock(&file, 1, TEN, EXCLUSIVE), Stat::Granted);
     }
     assert_eq!(host.questions(), 1);
+    assert_eq!(waiting_ports(), 0, "nor does a port wait after any of the calls");
+}
+
+/// The ports of this thread's network that are kept from use for a while (TIME_WAIT).
+fn waiting_ports() -> usize {
+    let connections = std::fs::read_to_string("/proc/thread-self/net/tcp").expect("connections");
+    let state = |line: &str| line.split_whitespace().nth(3).map(ToOwned::to_owned);
+    connections.lines().filter_map(state).filter(|state| state == "06").count()
 }
 
 #[test]
@@ -200,6 +208,26 @@ fn a_client_that_came_over_udp_and_listens_on_tcp_alone_is_called_there() {
     assert_eq!(host.granted(SOON), expected(SERVER[0], false, b"cookie", &file, 7));
     host.not_granted(QUIET);
     assert_eq!(holder.lock(&file, 1, TEN, EXCLUSIVE), Stat::Denied);
+}
+
+#[test]
+fn a_client_that_came_over_udp_and_listens_on_tcp_alone_is_not_taken_for_gone() {
+    if !own_network() {
+        return;
+    }
+    let site = Site::new();
+    let server = site.serve_with(&["--client-lease-s", "5", "--log", "cleat=debug"]);
+    let (host_a, host_b) = (Host::new(A), Host::new(B));
+    host_a.tcp_only();
+    let mut a = Client::over_udp(at(&server, SERVER[0]), "a", A);
+    let mut b = Client::connect_to(at(&server, SERVER[0]), "b", B);
+    let file = b.file(&site);
+    assert_eq!(a.lock(&file, 7, TEN, EXCLUSIVE), Stat::Granted);
+    assert_eq!(b.lock(&file, 7, TEN, WAIT), Stat::Blocked);
+    // It was asked, and a whole lease and more is over.
+    until(2 * SOON, true, || host_a.questions() > 0);
+    host_b.not_granted(2 * SOON);
+    assert!(!server.log().contains("does not answer"), "{}", server.log());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod harness;
 
 use std::io::Write;
-use std::net::{TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use cleat_lock::Access;
@@ -13,7 +13,10 @@ use cleat_nlm::wire::{
 use cleat_nlm::{Message, Operation, Procedure, Version};
 use cleat_rpc::message::{ReplyError, decode_reply};
 use cleat_rpc::{CallHeader, Credential, Writer};
-use harness::{Client, EXCLUSIVE, MOUNT, NFS, NLM, NSM, Server, Site};
+use harness::{Client, EXCLUSIVE, MOUNT, NFS, NLM, NSM, Server, Site, connect_from, resident};
+
+const A: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+const B: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
 
 const PROGRAMS: [((u32, u32), u32); 7] = [
     (NFS, 22),
@@ -51,13 +54,6 @@ fn still_serves(server: &Server, site: &Site) {
     assert_eq!(client.unlock(&file, 1, (0, 1)), Stat::Granted);
     let log = server.log();
     assert!(!log.contains("panicked"), "{log}");
-}
-
-/// Resident memory of the server, in bytes.
-fn resident(server: &Server) -> usize {
-    let statm = std::fs::read_to_string(format!("/proc/{}/statm", server.id())).expect("statm");
-    let pages: usize = statm.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("a number");
-    pages * 4096
 }
 
 #[test]
@@ -127,7 +123,7 @@ fn every_lock_procedure_stands_arguments_that_are_almost_right() {
     let mut chance = Chance(4);
     let mut clients = [
         Client::connect(&server, "bad"),
-        Client::over_udp(server.address, "bad", std::net::Ipv4Addr::LOCALHOST.into()),
+        Client::over_udp(server.address, "bad", Ipv4Addr::LOCALHOST.into()),
     ];
     let file = clients[0].file(&site);
     let procedures = Version::ALL.into_iter().flat_map(|version| {
@@ -209,9 +205,9 @@ fn a_length_that_is_promised_and_not_sent_costs_nothing() {
     let server = site.serve();
     still_serves(&server, &site);
     let before = resident(&server);
-    let streams: Vec<TcpStream> = (0..500)
-        .map(|_| {
-            let mut stream = TcpStream::connect(server.address).expect("connected");
+    let streams: Vec<TcpStream> = (0..500_u16)
+        .map(|n| {
+            let mut stream = connect_from(&server, if n % 2 == 0 { A } else { B });
             stream.write_all(&(1_000_000_u32 | 1 << 31).to_be_bytes()).expect("sent");
             stream.write_all(&[0; 100]).expect("sent");
             stream

@@ -82,9 +82,13 @@ struct Server {
 }
 
 fn serve(address: &str) -> Server {
+    serve_with(address, Listener::new)
+}
+
+fn serve_with(address: &str, listener: fn(Vec<Arc<dyn Program>>) -> Listener) -> Server {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let echo = Arc::new(Echo::default());
-    let listener = Listener::new(vec![Arc::clone(&echo) as Arc<dyn Program>]);
+    let listener = listener(vec![Arc::clone(&echo) as Arc<dyn Program>]);
     let address = runtime.block_on(async {
         let sockets = Sockets::bind(&[address.parse().expect("an address")]).expect("bound");
         let address = sockets.addresses()[0];
@@ -194,6 +198,22 @@ fn a_client_that_reads_no_answers_is_not_read_for_ever() {
     let started = server.echo.started.load(Ordering::SeqCst);
     // Beyond those in flight, only what the kernel's buffers on both sides hold was answered.
     assert!(started <= CONNECTION_REQUESTS_MAX + 64, "{started} were started");
+}
+
+#[test]
+fn a_record_must_become_whole_in_time_and_a_silent_connection_stays() {
+    let stall = |programs| Listener::with_stall(programs, Duration::from_millis(300));
+    let server = serve_with("127.0.0.1:0", stall);
+    let (mut silent, mut slow) = (connect(&server), connect(&server));
+    let call = fragment(&message(1, PROGRAM, 3, 0, &[]), true);
+    // A byte now and then is no way to hold a connection.
+    let given_up = call[..call.len() - 1].iter().any(|byte| {
+        std::thread::sleep(Duration::from_millis(50));
+        slow.write_all(&[*byte]).is_err()
+    });
+    assert!(given_up || slow.read(&mut [0; 8]).is_ok_and(|count| count == 0));
+    silent.write_all(&call).expect("sent");
+    read_record(&mut silent);
 }
 
 #[test]

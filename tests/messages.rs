@@ -242,6 +242,33 @@ fn a_client_whose_rpcbind_is_silent_delays_nobody_and_has_its_bound() {
 }
 
 #[test]
+fn a_host_that_may_use_no_export_is_not_called() {
+    if !own_network() {
+        return;
+    }
+    let site = Site::new();
+    let file = site.path().join("cleat.toml");
+    let exports = format!(
+        "[[export]]\npath = \"{}\"\nclients = {{ \"{B}\" = \"rw\" }}\n",
+        site.export.display()
+    );
+    std::fs::write(&file, exports).expect("a file");
+    let server = Server::start(site.path(), &["--config", file.to_str().expect("text")]);
+    let (stranger, host) = (Host::new(A), Host::new(B));
+    let fh = Client::connect_to(at(&server, SERVER[0]), "b", B).file(&site);
+    let mut a = Client::over_udp(at(&server, SERVER[0]), "a", A);
+    for operation in [Operation::Test, Operation::Lock, Operation::Cancel, Operation::Unlock] {
+        let answer = try_send(&mut a, operation, &fh, 7, EXCLUSIVE);
+        assert!(answer.is_err(), "{operation:?}: {answer:?}");
+    }
+    let mut b = Client::over_udp(at(&server, SERVER[0]), "b", B);
+    send(&mut b, Operation::Test, &fh, 7, EXCLUSIVE);
+    assert_eq!(host.resulted(SOON).stat, Stat::Granted);
+    stranger.not_resulted(QUIET);
+    assert_eq!(stranger.questions(), 0, "not even for its port");
+}
+
+#[test]
 fn results_that_nobody_asked_for_change_nothing() {
     if !own_network() {
         return;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cleat::config::Rpcbind;
+use cleat::disk::Disk;
 use cleat::mountd::Mountd;
 use cleat::portmap::services::{MOUNT, NFS, NLM, NSM};
 use cleat::portmap::{RegisterError, Registration};
@@ -83,7 +84,7 @@ fn serve(port: u16) -> (Listener, Vec<SocketAddr>) {
     });
     let export = Export::new(b"/srv/data", rules.to_vec()).expect("an export");
     let table = Arc::new(ExportTable::new(vec![export]).expect("a table"));
-    let mountd = Mountd::new(table, |_, _| Ok(vec![1; 32]));
+    let mountd = Mountd::new(table, vec![Disk::new("/a".into())], |_, _| Ok(vec![1; 32]));
     let null = |program, versions| Arc::new(Null(program, versions));
     let listener =
         Listener::new(vec![Arc::new(mountd), null(NFS, 3..=3), null(NLM, 1..=4), null(NSM, 1..=1)]);

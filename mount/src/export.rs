@@ -210,6 +210,12 @@ impl ExportTable {
         Ok(Access { identity, read_only: options.read_only })
     }
 
+    /// Whether a caller may use any of the exports.
+    #[must_use]
+    pub fn admits(&self, peer: SocketAddr) -> bool {
+        (0..self.len()).any(|export| self.judge(export, peer, &Credential::None).is_ok())
+    }
+
     /// Whether a caller speaks for its whole host: not where any export is `secure` to that host
     /// and the call came from a port above 1023, which any user there may have.
     #[must_use]
@@ -343,6 +349,17 @@ mod tests {
         assert_eq!(judge("[2001:db8::9]:700"), Ok((false, 65534)));
         let peer = "10.0.0.1:700".parse().expect("an address");
         assert_eq!(table.judge(1, peer, &root), Err(Denied::NoSuchExport));
+    }
+
+    #[test]
+    fn who_may_use_any_export_is_admitted() {
+        let secure = export("/b", &[("10.0.0.2", "secure"), ("10.0.0.3", "rw")]);
+        let table = ExportTable::new(vec![export("/a", &[("10.0.0.1", "rw")]), secure]);
+        let table = table.expect("a table");
+        let admits = |peer: &str| table.admits(peer.parse().expect(peer));
+        assert!(admits("10.0.0.1:40000") && admits("10.0.0.3:40000") && admits("10.0.0.2:1023"));
+        assert!(!admits("10.0.0.2:1024") && !admits("10.0.0.4:700"));
+        assert!(!ExportTable::default().admits("10.0.0.1:700".parse().expect("an address")));
     }
 
     #[test]

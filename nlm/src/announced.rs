@@ -1,10 +1,11 @@
 //! Which restarts of hosts were announced lately, so that one is not taken for two.
 //!
 //! A status monitor repeats its SM_NOTIFY until it hears an answer, each time as a new call. By the
-//! second one the host may hold locks of its new life, and their LOCKs need not carry the state that
-//! was announced: clients exist that send 0, and in a container the lock manager is the host's and
-//! the status monitor is not. So the same announcement releases what is held only once. The state
-//! that is announced decides, as with Linux's lockd; a host that restarts again announces another.
+//! second one the host may hold locks of its new life, and their LOCKs need not carry the state
+//! that was announced: clients exist that send 0, and in a container the lock manager is the host's
+//! and the status monitor is not. So the same announcement releases what is held only once. The
+//! state that is announced decides, as with Linux's lockd; a host that restarts again announces
+//! another.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -14,13 +15,13 @@ use crate::notify::PATIENCE_MS_MIN;
 /// How long an announcement is remembered, in milliseconds: as long as status monitors repeat it.
 pub const REMEMBERED_MS: u64 = PATIENCE_MS_MIN;
 
-/// How many announcements are remembered; the oldest is forgotten for one more.
+/// How many hosts' are remembered; the oldest is forgotten for one more.
 pub const REMEMBERED_MAX: usize = 4096;
 
 /// How many of them may be from one address, a gateway's perhaps.
 pub const REMEMBERED_PER_SOURCE_MAX: usize = 256;
 
-/// What was announced in the last [`REMEMBERED_MS`], the oldest first.
+/// What each host announced last, if that was in the last [`REMEMBERED_MS`], the oldest first.
 #[derive(Debug, Default)]
 pub struct Announcements {
     heard: VecDeque<Heard>,
@@ -54,10 +55,14 @@ impl Announcements {
             self.heard.pop_front();
         }
         let source = source.to_canonical();
-        if self.heard.iter().any(|heard| heard.is(source, mon_name, state)) {
+        let before = self.heard.iter().position(|heard| heard.is_of(source, mon_name));
+        if before.is_some_and(|index| self.heard[index].state == state) {
             return false;
         }
-        self.make_room(source);
+        match before {
+            Some(index) => drop(self.heard.remove(index)),
+            None => self.make_room(source),
+        }
         let mon_name = mon_name.map(<[u8]>::to_vec);
         self.heard.push_back(Heard { since_ms: now_ms, source, mon_name, state });
         true
@@ -67,7 +72,7 @@ impl Announcements {
     /// to be.
     pub fn forget(&mut self, source: IpAddr, mon_name: Option<&[u8]>, state: i32) {
         let source = source.to_canonical();
-        self.heard.retain(|heard| !heard.is(source, mon_name, state));
+        self.heard.retain(|heard| heard.state != state || !heard.is_of(source, mon_name));
     }
 
     fn make_room(&mut self, source: IpAddr) {
@@ -82,11 +87,11 @@ impl Announcements {
 }
 
 impl Heard {
-    fn is(&self, source: IpAddr, mon_name: Option<&[u8]>, state: i32) -> bool {
+    fn is_of(&self, source: IpAddr, mon_name: Option<&[u8]>) -> bool {
         let named = match (self.mon_name.as_deref(), mon_name) {
             (Some(known), Some(name)) => known.eq_ignore_ascii_case(name),
             (known, name) => known == name,
         };
-        self.source == source && self.state == state && named
+        self.source == source && named
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Clients reclaim only after they were told, and only a call from the address that they mounted
 //! tells them: so every recorded client is called from each address of ours that it used. Each
-//! call is repeated until it is answered or its time is over: [`PATIENCE_MS_MIN`], and as much more
-//! as locks may stand whose clients were not told. Such a client may come back at any time, and what
+//! call is repeated until it is answered or its time is over: [`PATIENCE_MS_MIN`], or as long as
+//! locks may stand whose clients were not told. Such a client may come back at any time, and what
 //! it has not heard of by then it cannot reclaim.
 //!
 //! A client that is up answers within a moment, so every call is tried once, for a short time,

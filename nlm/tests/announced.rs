@@ -28,6 +28,15 @@ fn the_first_announcement_is_news_and_its_repetition_is_not_while_statds_repeat_
 }
 
 #[test]
+fn a_host_that_goes_back_to_an_earlier_state_has_restarted_too() {
+    let mut heard = Announcements::default();
+    for (now_ms, state) in (0..).zip([3, 5, 3, 5]) {
+        assert!(heard.hear(now_ms, SOURCE, Some(b"guest1"), state));
+        assert!(!heard.hear(now_ms, SOURCE, Some(b"guest1"), state));
+    }
+}
+
+#[test]
 fn another_state_name_or_address_is_news() {
     let mut heard = Announcements::default();
     assert!(heard.hear(0, SOURCE, Some(b"guest1"), 5));
@@ -36,8 +45,7 @@ fn another_state_name_or_address_is_news() {
     assert!(heard.hear(0, SOURCE, Some(b""), 5));
     assert!(heard.hear(0, SOURCE, None, 5));
     assert!(heard.hear(0, source(1), Some(b"guest1"), 5));
-    // A late repetition of the older of two restarts is none, and a mapped address no other.
-    assert!(!heard.hear(1, SOURCE, Some(b"guest1"), 5));
+    // A mapped address is no other.
     assert!(!heard.hear(1, SOURCE, None, 5));
     let mapped = "::ffff:10.0.0.2".parse().expect("an address");
     assert!(!heard.hear(1, mapped, Some(b"guest1"), 7));
@@ -47,25 +55,25 @@ fn another_state_name_or_address_is_news() {
 fn what_could_not_be_done_is_news_again() {
     let mut heard = Announcements::default();
     assert!(heard.hear(0, SOURCE, Some(b"guest1"), 5));
-    assert!(heard.hear(0, SOURCE, Some(b"guest1"), 7));
+    assert!(heard.hear(0, SOURCE, Some(b"guest2"), 5));
     heard.forget(SOURCE, Some(b"guest1"), 5);
+    heard.forget(SOURCE, Some(b"guest2"), 3);
     assert!(heard.hear(1, SOURCE, Some(b"guest1"), 5));
-    assert!(!heard.hear(1, SOURCE, Some(b"guest1"), 7));
+    assert!(!heard.hear(1, SOURCE, Some(b"guest2"), 5));
 }
 
 #[test]
 fn one_address_that_announces_much_costs_the_others_nothing() {
     let mut heard = Announcements::default();
     assert!(heard.hear(0, SOURCE, Some(b"guest1"), 5));
-    for state in 0..2 * REMEMBERED_MAX {
-        assert!(heard.hear(1, source(1), None, i32::try_from(state).expect("small")));
-    }
+    let name = |number: usize| format!("guest{number}").into_bytes();
+    let last = 2 * REMEMBERED_MAX - 1;
+    assert!((0..=last).all(|number| heard.hear(1, source(1), Some(&name(number)), 5)));
     assert!(!heard.hear(2, SOURCE, Some(b"guest1"), 5));
     // Of its own the oldest are forgotten.
-    let last = i32::try_from(2 * REMEMBERED_MAX - 1).expect("small");
-    let kept = i32::try_from(REMEMBERED_PER_SOURCE_MAX).expect("small");
-    assert!(!heard.hear(2, source(1), None, last - kept + 1));
-    assert!(heard.hear(2, source(1), None, last - kept));
+    let kept = last - REMEMBERED_PER_SOURCE_MAX + 1;
+    assert!(!heard.hear(2, source(1), Some(&name(kept)), 5));
+    assert!(heard.hear(2, source(1), Some(&name(kept - 1)), 5));
 }
 
 #[test]

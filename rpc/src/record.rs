@@ -82,6 +82,14 @@ impl Assembler {
         }
         Ok(None)
     }
+
+    /// The bytes of a record that is not whole yet, with those of its fragment at the front of
+    /// `stream` that are still to come: so many are to be kept at least.
+    #[must_use]
+    pub fn promised(&self, stream: &[u8]) -> usize {
+        let mark = stream.first_chunk::<4>().copied().map_or(0, u32::from_be_bytes);
+        self.whole.len() + (mark & !LAST_FRAGMENT) as usize
+    }
 }
 
 #[cfg(test)]
@@ -107,6 +115,19 @@ mod tests {
         assert_eq!(assembler.next(&mut stream), Ok(Some(Bytes::from_static(b"abcde"))));
         assert_eq!(assembler.next(&mut stream), Ok(Some(Bytes::from_static(b"f"))));
         assert_eq!(assembler.next(&mut stream), Ok(None));
+    }
+
+    #[test]
+    fn a_record_promises_what_its_marks_say() {
+        let mut stream = BytesMut::from(&fragment(b"ab", false)[..]);
+        let mut assembler = Assembler::new(16);
+        assert_eq!(assembler.next(&mut stream), Ok(None));
+        assert_eq!(assembler.promised(&stream), 2);
+        stream.extend_from_slice(&fragment(b"cde", true)[..5]);
+        assert_eq!((assembler.next(&mut stream), assembler.promised(&stream)), (Ok(None), 5));
+        stream.extend_from_slice(b"de");
+        assert_eq!(assembler.next(&mut stream), Ok(Some(Bytes::from_static(b"abcde"))));
+        assert_eq!(assembler.promised(&stream), 0);
     }
 
     #[test]

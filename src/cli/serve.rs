@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::{MISTAKEN, complain, lines};
 use crate::config::draft::absolute;
 use crate::config::{Config, Draft, Place, Said};
-use crate::server;
+use crate::{disk, server};
 
 const OPTIONS_HELP: &str = "\
 OPTIONS are words of exports(5), separated by commas:
@@ -80,7 +80,10 @@ impl Serve {
             }
         };
         start_log(&config.log);
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .max_blocking_threads(disk::threads_max(config.exports.len()))
+            .enable_all()
+            .build();
         let ended = match runtime {
             Ok(runtime) => {
                 let ended = runtime.block_on(server::run(config));

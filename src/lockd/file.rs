@@ -24,6 +24,31 @@ pub(super) struct Found {
     pub(super) share_name: Arc<str>,
 }
 
+/// Finds the file without asking a disk, where something is given up and the handle says what it
+/// names: a disk that hangs keeps nobody from that. `None` where the disk has to be asked.
+pub(super) fn find_at_once(
+    exports: &Exports,
+    call: &Call,
+    fh: &[u8],
+    want: Want,
+) -> Option<Result<Found, Refusal>> {
+    let target = match exports.resolve(fh, call).map_err(refusal) {
+        Ok(target) => target,
+        Err(refusal) => return Some(Err(refusal)),
+    };
+    let identity = target.fs.identity_at_once(&target.file).filter(|_| want == Want::Release)?;
+    let share_name = exports.name(target.export);
+    Some(Ok(Found { file: FileId::new(identity.0), share_name }))
+}
+
+const fn refusal(refusal: exports::Refusal) -> Refusal {
+    match refusal {
+        exports::Refusal::BadHandle | exports::Refusal::Stale => Refusal::StaleHandle,
+        exports::Refusal::Access => Refusal::Access,
+        exports::Refusal::Hangs => Refusal::Failed,
+    }
+}
+
 /// Finds the file that a handle names and judges whether this caller may do this with its locks.
 /// It may block.
 pub(super) fn find(
@@ -32,10 +57,7 @@ pub(super) fn find(
     fh: &[u8],
     want: Want,
 ) -> Result<Found, Refusal> {
-    let target = exports.resolve(fh, call).map_err(|refusal| match refusal {
-        exports::Refusal::BadHandle | exports::Refusal::Stale => Refusal::StaleHandle,
-        exports::Refusal::Access => Refusal::Access,
-    })?;
+    let target = exports.resolve(fh, call).map_err(refusal)?;
     let failed = |error| match error {
         FsError::Stale | FsError::BadHandle => Refusal::StaleHandle,
         _ => Refusal::Failed,

@@ -1,10 +1,11 @@
 //! Asks clients that keep others waiting whether they are there, and has the core release what is
 //! in others' way of those that answer nothing for as long as a lease lasts.
 //!
-//! Any answer to the NULL call of a client's lock manager will do, at any address of ours that it
-//! uses, and so will any lock request of its own. Each client is asked in a task of its own.
+//! Any answer to the NULL call of a client's lock manager will do, from any address of ours that it
+//! uses and by either transport, and so will any lock request of its own. Each client is asked in a
+//! task of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::driver::Lockd;
-use super::transport;
 use crate::rpc_client::{self, CallError, Procedure, Resend, Route};
+use crate::rpc_server::Transport;
 
 /// How many clients are asked at one time.
 const PROBES_MAX: usize = 64;
@@ -137,8 +138,7 @@ async fn is_there(client: &Blocking, patience: Duration) -> bool {
         }
     };
     let mut calls = JoinSet::new();
-    for Server { address: from, transport: via, .. } in contact.servers {
-        let route = Route { to: contact.client, from, transport: transport(via) };
+    for route in ways(&contact) {
         calls.spawn(async move { tokio::time::timeout(patience, null(route, patience)).await });
     }
     while let Some(ended) = calls.join_next().await {
@@ -150,6 +150,16 @@ async fn is_there(client: &Blocking, patience: Duration) -> bool {
         }
     }
     false
+}
+
+/// From where to ask a client, and how: as GRANTED goes, which a firewall between may let through
+/// by one transport alone, be it not the one that the client came by.
+fn ways(contact: &Contact) -> HashSet<Route> {
+    let ways = |server: &Server| {
+        let (to, from) = (contact.client, server.address);
+        [Transport::Tcp, Transport::Udp].map(|transport| Route { to, from, transport })
+    };
+    contact.servers.iter().flat_map(ways).collect()
 }
 
 async fn null(route: Route, patience: Duration) -> Result<(), CallError> {

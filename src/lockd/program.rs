@@ -11,19 +11,23 @@ use cleat_nlm::wire::{
     UnlockArgs,
 };
 use cleat_nlm::{Message, Operation, Origin, Procedure, Refusal, Version, answers, procedures};
-use cleat_rpc::{Fault, Reply, Writer};
+use cleat_rpc::{AuthStat, Fault, Reply, Writer};
 use tokio::sync::mpsc;
 use tracing::{debug, info};
 
 use super::driver::Lockd;
-use super::file::{Found, Want, find};
+use super::file::{Found, Want, find, find_at_once};
 use super::nlm_transport;
 use super::patience::Patience;
 use super::results::Results;
 use super::turns::{Place, Turn, Turns};
+use crate::disk::Unfinished;
 use crate::exports::Exports;
 use crate::rpc_server::duplicates::Duplicates;
-use crate::rpc_server::{self, Answer, Program};
+use crate::rpc_server::{self, Answer, Program, Work};
+
+/// When a client may ask again whose file's disk hangs. No client is told.
+const ASK_AGAIN_MS: u64 = 5000;
 
 /// NLM_GRANTED_RES: a client's word on a grant that was sent as a message.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +69,8 @@ struct Asked<'a> {
     want: Want,
     /// Whether its client is put on record, to be told when we restart.
     monitored: bool,
+    /// Whether it takes again what it held: to be told to ask later, it would take for a refusal.
+    reclaims: bool,
 }
 
 impl Request {
@@ -178,8 +184,8 @@ impl Nlm {
     async fn test(&self, request: &Request) -> Reply {
         let args: TestArgs<'_> = request.arguments()?;
         let (lock, want) = (&args.lock, Want::Lock(mode(args.exclusive)));
-        let (caller_name, fh, monitored) = (lock.caller_name, lock.fh, false);
-        let asked = Asked { caller_name, fh, want, monitored };
+        let (caller_name, fh) = (lock.caller_name, lock.fh);
+        let asked = Asked { caller_name, fh, want, monitored: false, reclaims: false };
         let ended = self.ask(request, asked, |call| procedures::test(&args, call)).await;
         request.answer(&answers::test_res(request.version, args.cookie, &ended))
     }
@@ -190,7 +196,8 @@ impl Nlm {
             self.patience.closed(request.call.peer.ip()).await;
         }
         let (lock, want) = (&args.lock, Want::Lock(mode(args.exclusive)));
-        let asked = Asked { caller_name: lock.caller_name, fh: lock.fh, want, monitored };
+        let (caller_name, fh, reclaims) = (lock.caller_name, lock.fh, args.reclaim);
+        let asked = Asked { caller_name, fh, want, monitored, reclaims };
         let ended = self.ask(request, asked, |call| procedures::lock(&args, call)).await;
         request.answer(&answers::lock_res(request.version, args.cookie, &ended))
     }
@@ -212,8 +219,8 @@ impl Nlm {
     async fn share(&self, request: &Request) -> Reply {
         let args: ShareArgs<'_> = request.arguments()?;
         let (share, want) = (&args.share, Want::Lock(mode(args.share.access.writes())));
-        let (caller_name, fh, monitored) = (share.caller_name, share.fh, true);
-        let asked = Asked { caller_name, fh, want, monitored };
+        let (caller_name, fh, reclaims) = (share.caller_name, share.fh, args.reclaim);
+        let asked = Asked { caller_name, fh, want, monitored: true, reclaims };
         let ended = self.ask(request, asked, |call| Ok(procedures::share(&args, call))).await;
         request.answer(&answers::share_res(request.version, args.cookie, &ended))
     }
@@ -247,7 +254,11 @@ impl Nlm {
         make: impl Fn(&procedures::Call<'_>) -> Result<Input, Refusal>,
     ) -> Result<Outcome, Refusal> {
         let (call, turn) = (&request.call, request.turn.as_ref());
-        let Found { file, share_name } = self.find(call, asked.fh, asked.want).await?;
+        let Some(found) = self.find(call, &asked).await else {
+            // The only word that NLM has for it: after it Linux, FreeBSD and macOS ask again.
+            return Ok(Outcome::Grace { left_ms: ASK_AGAIN_MS });
+        };
+        let Found { file, share_name } = found?;
         if let Some(turn) = turn {
             turn.come().await;
         }
@@ -282,16 +293,36 @@ impl Nlm {
         Ok(outcome)
     }
 
-    async fn find(&self, call: &rpc_server::Call, fh: &[u8], want: Want) -> Result<Found, Refusal> {
-        let (exports, call, fh) = (Arc::clone(&self.exports), call.clone(), fh.to_vec());
-        tokio::task::spawn_blocking(move || find(&exports, &call, &fh, want))
-            .await
-            .unwrap_or(Err(Refusal::Failed))
+    /// `None` where the disk hangs.
+    async fn find(
+        &self,
+        call: &rpc_server::Call,
+        asked: &Asked<'_>,
+    ) -> Option<Result<Found, Refusal>> {
+        let &Asked { fh, want, reclaims, .. } = asked;
+        if let Some(found) = find_at_once(&self.exports, call, fh, want) {
+            return Some(found);
+        }
+        let Some(disk) = self.exports.disk(fh) else { return Some(Err(Refusal::StaleHandle)) };
+        loop {
+            let (exports, call, fh) = (Arc::clone(&self.exports), call.clone(), fh.to_vec());
+            let find = move || find(&exports, &call, &fh, want);
+            match disk.run(Work::Locks, find).await {
+                Ok(found) => return Some(found),
+                Err(Unfinished::Hangs) if reclaims => {}
+                Err(Unfinished::Hangs) => return None,
+                Err(Unfinished::Panicked) => return Some(Err(Refusal::Failed)),
+            }
+        }
     }
 
     /// Takes a message: it is answered at once, and its result follows. Where too many of its
-    /// client are pending it is not taken, and the client asks again.
+    /// client are pending it is not taken, and the client asks again. Who may use no export is not
+    /// called: a datagram can say of any host that it came from there.
     fn accept(&self, request: Request, operation: Operation) -> Reply {
+        if !self.exports.admits(request.call.peer) {
+            return Err(Fault::Auth(AuthStat::TooWeak));
+        }
         request.check()?;
         let call = request.call.clone();
         let place = self.results.place(call.peer.ip()).ok_or(Fault::SystemError)?;
@@ -332,7 +363,7 @@ impl Nlm {
 
 impl<'a> Asked<'a> {
     const fn release(caller_name: &'a [u8], fh: &'a [u8]) -> Self {
-        Self { caller_name, fh, want: Want::Release, monitored: false }
+        Self { caller_name, fh, want: Want::Release, monitored: false, reclaims: false }
     }
 }
 
@@ -343,6 +374,10 @@ impl Program for Nlm {
 
     fn versions(&self) -> RangeInclusive<u32> {
         Version::V1.number()..=Version::V4.number()
+    }
+
+    fn work(&self) -> Work {
+        Work::Locks
     }
 
     /// Messages are answered with nothing, so it is their results that must not be made twice: see

@@ -25,10 +25,11 @@ use cleat_rpc::{Fault, Reply, Writer};
 
 use self::status::Status;
 use self::verifier::WriteVerifier;
-use self::wire::Handle;
+use self::wire::{HANDLE_BYTES_MAX, Handle};
+use crate::disk::{Disk, Unfinished};
 use crate::exports::{Exports, Refusal, Target};
 pub use crate::rpc_server::IO_BYTES_MAX;
-use crate::rpc_server::{Answer, Call, Program, Transport};
+use crate::rpc_server::{Answer, Call, Program, SMALL_REPLY_BYTES_MAX, Transport, Work};
 use crate::vfs::FileHandle;
 
 /// The program's number (RFC 1813 2.2).
@@ -67,6 +68,7 @@ pub mod procedure {
 trait Handles: Send + Sync {
     fn resolve(&self, handle: &[u8], call: &Call) -> Result<Target, Refusal>;
     fn wire_handle(&self, beside: &Target, file: &FileHandle) -> Vec<u8>;
+    fn disk(&self, handle: &[u8]) -> Option<&Disk>;
 }
 
 impl Handles for Exports {
@@ -76,6 +78,28 @@ impl Handles for Exports {
 
     fn wire_handle(&self, beside: &Target, file: &FileHandle) -> Vec<u8> {
         Self::wire_handle(self, beside, file)
+    }
+
+    fn disk(&self, handle: &[u8]) -> Option<&Disk> {
+        Self::disk(self, handle)
+    }
+}
+
+/// The handles of a disk that hangs: by them every procedure says in its own form that its client
+/// is to ask again.
+struct Hanging;
+
+impl Handles for Hanging {
+    fn resolve(&self, _: &[u8], _: &Call) -> Result<Target, Refusal> {
+        Err(Refusal::Hangs)
+    }
+
+    fn wire_handle(&self, _: &Target, _: &FileHandle) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn disk(&self, _: &[u8]) -> Option<&Disk> {
+        None
     }
 }
 
@@ -108,7 +132,11 @@ impl Nfs {
     /// Runs one procedure to its end. What is left over behind the arguments is not looked at,
     /// as no other server looks at it either.
     fn run(&self, call: &Call) -> Reply {
-        let request = Request { handles: &*self.handles, call, verifier: &self.verifier };
+        self.run_on(&*self.handles, call)
+    }
+
+    fn run_on(&self, handles: &dyn Handles, call: &Call) -> Reply {
+        let request = Request { handles, call, verifier: &self.verifier };
         let mut args = call.arguments();
         Ok(match call.header.procedure {
             procedure::NULL => Writer::new(),
@@ -161,18 +189,37 @@ impl Program for Nfs {
         )
     }
 
+    fn reply_bytes_max(&self, call: &Call) -> usize {
+        let mut args = call.arguments();
+        let asked = match call.header.procedure {
+            procedure::READ => args.get().map(|args: args::Range<'_>| args.count),
+            procedure::READDIR => args.get().map(|args: args::ReadDir<'_>| args.bytes_max),
+            procedure::READDIRPLUS => args.get().map(|args: args::ReadDirPlus<'_>| args.bytes_max),
+            _ => return SMALL_REPLY_BYTES_MAX,
+        };
+        asked.unwrap_or_default().min(IO_BYTES_MAX) as usize
+    }
+
     fn call(&self, call: Call) -> Answer {
         if let Some(reply) = Self::at_once(&call) {
             return Answer::Now(reply);
         }
-        let nfs = self.clone();
+        // The first of the arguments of all of them; a second is in the same export, or refused.
+        let handle = call.arguments().opaque(HANDLE_BYTES_MAX).ok();
+        let Some(disk) = handle.and_then(|handle| self.handles.disk(handle)).cloned() else {
+            return Answer::Now(self.run(&call));
+        };
+        let (nfs, call) = (self.clone(), Arc::new(call));
         Answer::later(async move {
-            let procedure = call.header.procedure;
-            let run = tokio::task::spawn_blocking(move || nfs.run(&call));
-            run.await.unwrap_or_else(|error| {
-                tracing::error!(procedure, %error, "an NFS procedure did not end");
-                Err(Fault::SystemError)
-            })
+            let run = {
+                let (nfs, call) = (nfs.clone(), Arc::clone(&call));
+                move || nfs.run(&call)
+            };
+            match disk.run(Work::Files, run).await {
+                Ok(reply) => reply,
+                Err(Unfinished::Hangs) => nfs.run_on(&Hanging, &call),
+                Err(Unfinished::Panicked) => Err(Fault::SystemError),
+            }
         })
     }
 }

@@ -113,6 +113,7 @@ impl From<Refusal> for Status {
             Refusal::BadHandle => Self::BadHandle,
             Refusal::Stale => Self::Stale,
             Refusal::Access => Self::Acces,
+            Refusal::Hangs => Self::Jukebox,
         }
     }
 }

@@ -11,12 +11,14 @@ use cleat_rpc::{CallHeader, Fault, Reply};
 use super::duplicates::{DuplicateCounts, Duplicates};
 use super::program::{Answer, Call, Program, Transport};
 
-/// What becomes of a record.
-pub(super) enum Dispatched {
-    /// It gets no answer.
-    Dropped,
-    /// The call of this xid gets this answer.
-    Call(u32, Answer),
+/// What a record is.
+pub(super) enum Found<'a> {
+    /// Nothing that gets an answer.
+    Nothing,
+    /// A call that gets none but this.
+    Refused { xid: u32, fault: Fault },
+    /// A call to a program.
+    Call { call: Call, program: &'a dyn Program },
 }
 
 /// The programs by number, and what they answered lately.
@@ -43,37 +45,37 @@ impl Dispatch {
         self.duplicates.count()
     }
 
-    /// Finds the program and has it answer. RFC 5531 9 says what a call that fits none gets.
-    pub(super) fn dispatch(&self, record: &Bytes, arrival: Arrival) -> Dispatched {
+    /// Finds the program. RFC 5531 9 says what a call that fits none gets.
+    pub(super) fn find(&self, record: &Bytes, arrival: Arrival) -> Found<'_> {
         let (header, arguments) = match CallHeader::decode(record) {
             Ok((header, reader)) => (header, record.slice_ref(reader.rest())),
-            Err(NotACall::Noise) => return Dispatched::Dropped,
-            Err(NotACall::Refused { xid, fault }) => return refused(xid, fault),
+            Err(NotACall::Noise) => return Found::Nothing,
+            Err(NotACall::Refused { xid, fault }) => return Found::Refused { xid, fault },
         };
         let xid = header.xid;
         let served = |program: &&Arc<dyn Program>| program.is_served_over(arrival.transport);
         let Some(program) = self.programs.get(&header.program).filter(served) else {
-            return refused(xid, Fault::ProgramUnavailable);
+            return Found::Refused { xid, fault: Fault::ProgramUnavailable };
         };
         let versions = program.versions();
         if !versions.contains(&header.version) {
             let (low, high) = (*versions.start(), *versions.end());
-            return refused(xid, Fault::ProgramMismatch { low, high });
+            return Found::Refused { xid, fault: Fault::ProgramMismatch { low, high } };
         }
         let Arrival { peer, local, transport } = arrival;
         let call =
             Call { header, peer: canonical(peer), local: canonical(local), transport, arguments };
-        let answer = if program.runs_once(call.header.version, call.header.procedure) {
+        Found::Call { call, program: &**program }
+    }
+
+    /// Has the program answer, unless it did before.
+    pub(super) fn run(&self, call: Call, program: &dyn Program) -> Answer {
+        if program.runs_once(call.header.version, call.header.procedure) {
             self.duplicates.answer(call, |call| program.call(call))
         } else {
             program.call(call)
-        };
-        Dispatched::Call(xid, answer)
+        }
     }
-}
-
-fn refused(xid: u32, fault: Fault) -> Dispatched {
-    Dispatched::Call(xid, Answer::Now(Err(fault)))
 }
 
 /// The address without the disguise of an IPv4 peer on an IPv6 socket.

@@ -3,58 +3,65 @@
 //! A client that missed a reply repeats its call, on another connection perhaps, with the same
 //! xid. Where the first one changed something, running it again would answer wrongly (REMOVE:
 //! no such file) or do harm (LOCK after the UNLOCK that followed it). So such a call's answer is
-//! kept for a while, and a repetition that comes while the first still runs waits for it.
+//! kept for a while, and a repetition that comes while the first still runs waits for it. What
+//! still runs is never forgotten, and bounded by what the listener lets run.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::Hasher;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cleat_rpc::{Credential, Fault, Reply, Writer};
 use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
-use super::program::{Answer, Call, Transport};
+use super::program::{Answer, Call};
 
 /// The most answers that are kept of one address: more than a client has calls on their way.
 pub const ANSWERS_PER_CLIENT_MAX: usize = 1024;
 /// The most answers that are kept altogether; the oldest goes first.
 pub const ANSWERS_MAX: usize = 65_536;
-/// A longer answer is not kept, in bytes: no call that changes something has one.
-pub const ANSWER_BYTES_MAX: usize = 1024;
+/// The most bytes of all answers that are kept; the oldest goes first.
+pub const ANSWERS_BYTES_MAX: usize = 32 << 20;
+/// A longer answer is not kept, in bytes. No call that changes something has one: the longest is
+/// that of a SHARE, whose cookie may have 1024 bytes.
+pub const ANSWER_BYTES_MAX: usize = 1280;
 /// How long an answer is kept. Clients give up on a reply after a minute, and repeat the call.
 pub const KEPT: Duration = Duration::from_secs(300);
 
-/// What makes a call a repetition: its sender and xid, the way it came, and that the same is asked
-/// as the same user. A client counts its xids for each address of ours and each transport by
-/// itself, and tells lock owners apart by these two; its port changes when it connects again.
+/// What makes a call a repetition: its sender, and all else in a keyed hash: its xid, the way it
+/// came, and that the same is asked as the same user. A client counts its xids for each address of
+/// ours and each transport by itself, and tells lock owners apart by these two; its port changes
+/// when it connects again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     client: IpAddr,
-    server: SocketAddr,
-    transport: Transport,
-    xid: u32,
     asked: (u64, u64),
 }
 
-/// An answer as it is kept; `None` while the call runs.
-type Kept = Option<Result<Bytes, Fault>>;
+/// An answer as it is kept.
+type Kept = Result<Bytes, Fault>;
 
 #[derive(Debug)]
-struct Entry {
-    answer: watch::Receiver<Kept>,
-    since: Instant,
+enum Entry {
+    /// The call runs, and these came again meanwhile.
+    Running(Vec<oneshot::Sender<Kept>>),
+    Answered(Kept),
 }
 
 #[derive(Debug, Default)]
 struct Answers {
     entries: HashMap<Key, Entry>,
-    /// In the order in which they came.
-    order: VecDeque<Key>,
-    per_client: HashMap<IpAddr, VecDeque<Key>>,
+    /// The next answer's number.
+    next: u64,
+    /// What was answered and when, by the answers' numbers.
+    answered: BTreeMap<u64, (Key, Instant)>,
+    /// The numbers of one address's answers, the oldest first.
+    per_client: HashMap<IpAddr, VecDeque<u64>>,
+    bytes: usize,
+    repeated: u64,
 }
 
 /// How full the cache is, and what it was good for.
@@ -72,119 +79,155 @@ pub struct DuplicateCounts {
 /// than as replies has one of its own.
 #[derive(Debug)]
 pub(crate) struct Duplicates {
-    answers: Mutex<Answers>,
-    repeated: AtomicU64,
+    answers: Arc<Mutex<Answers>>,
     /// Keeps clients from making two calls alike on purpose.
     seed: (u64, u64),
+}
+
+/// A call that runs for the first time, until its answer is there.
+struct Run {
+    answers: Arc<Mutex<Answers>>,
+    key: Key,
+    ended: bool,
 }
 
 impl Duplicates {
     pub(crate) fn new() -> Self {
         let seed = uuid::Uuid::new_v4().as_u64_pair();
-        Self { answers: Mutex::default(), repeated: AtomicU64::default(), seed }
+        Self { answers: Arc::default(), seed }
     }
 
     /// Answers a call that changes something: by `run`, unless it was run before.
     pub(crate) fn answer(&self, call: Call, run: impl FnOnce(Call) -> Answer) -> Answer {
         let key = self.key(&call);
-        let (told, answer) = watch::channel(None);
-        if let Some(first) = self.first(key, answer) {
-            self.repeated.fetch_add(1, Ordering::Relaxed);
-            return repeated(first);
+        if let Some(repeated) = lock(&self.answers).again(key, Instant::now()) {
+            return repeated;
         }
+        let first = Run { answers: Arc::clone(&self.answers), key, ended: false };
         match run(call) {
-            Answer::Now(reply) => Answer::Now(keep(&told, reply)),
-            Answer::Later(reply) => Answer::later(async move { keep(&told, reply.await) }),
+            Answer::Now(reply) => Answer::Now(first.ends(reply)),
+            Answer::Later(reply) => Answer::later(async move { first.ends(reply.await) }),
         }
     }
 
     pub(super) fn count(&self) -> DuplicateCounts {
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = lock(&self.answers);
         DuplicateCounts {
-            answers: answers.entries.len(),
+            answers: answers.answered.len(),
             clients: answers.per_client.len(),
-            repeated: self.repeated.load(Ordering::Relaxed),
+            repeated: answers.repeated,
         }
     }
 
     fn key(&self, call: &Call) -> Key {
         let mut hasher = SipHasher13::new_with_keys(self.seed.0, self.seed.1);
         let header = &call.header;
-        for word in [header.program, header.version, header.procedure] {
+        for word in [header.xid, header.program, header.version, header.procedure] {
             hasher.write_u32(word);
         }
+        (call.local, call.transport).hash(&mut hasher);
         // Of the rest, Linux writes the stamp anew where it encodes a repetition anew.
         if let Credential::Sys(sys) = &header.credential {
             [sys.uid, sys.gid].into_iter().for_each(|word| hasher.write_u32(word));
         }
         hasher.write(&call.arguments);
         let Hash128 { h1, h2 } = hasher.finish128();
-        let (server, transport) = (call.local, call.transport);
-        Key { client: call.peer.ip(), server, transport, xid: header.xid, asked: (h1, h2) }
+        Key { client: call.peer.ip(), asked: (h1, h2) }
     }
+}
 
-    /// The answer of the first such call, or `None` where this is the first: then its answer is
-    /// awaited from `answer`.
-    fn first(&self, key: Key, answer: watch::Receiver<Kept>) -> Option<watch::Receiver<Kept>> {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        answers.forget_old(now);
-        match answers.entries.get(&key) {
-            // Its run ended without an answer: this one is the first again.
-            Some(entry)
-                if entry.answer.has_changed().is_err() && entry.answer.borrow().is_none() =>
-            {
-                answers.entries.insert(key, Entry { answer, since: now });
-                None
-            }
-            Some(entry) => Some(entry.answer.clone()),
-            None => {
-                answers.add(key, Entry { answer, since: now });
-                None
-            }
+/// The answers are whole between any two of their operations, so a panic elsewhere leaves them
+/// usable.
+fn lock(answers: &Mutex<Answers>) -> MutexGuard<'_, Answers> {
+    answers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Run {
+    fn ends(mut self, reply: Reply) -> Reply {
+        let answer = reply.map(Writer::into_bytes);
+        self.ended = true;
+        lock(&self.answers).keep(self.key, &answer, Instant::now());
+        answer.map(Writer::from)
+    }
+}
+
+impl Drop for Run {
+    /// Where it ended without an answer, the next such call is the first again.
+    fn drop(&mut self) {
+        if !self.ended {
+            lock(&self.answers).entries.remove(&self.key);
         }
     }
 }
 
 impl Answers {
-    fn add(&mut self, key: Key, entry: Entry) {
+    /// The answer of the first such call, or `None` where this is the first.
+    fn again(&mut self, key: Key, now: Instant) -> Option<Answer> {
+        self.forget_old(now);
+        let answer = match self.entries.get_mut(&key) {
+            None => {
+                self.entries.insert(key, Entry::Running(Vec::new()));
+                return None;
+            }
+            Some(Entry::Answered(kept)) => Answer::Now(kept.clone().map(Writer::from)),
+            Some(Entry::Running(waiting)) => {
+                let (told, answer) = oneshot::channel();
+                waiting.push(told);
+                Answer::later(async move {
+                    // Where the first ended without an answer the client will ask once more.
+                    answer.await.unwrap_or(Err(Fault::SystemError)).map(Writer::from)
+                })
+            }
+        };
+        self.repeated += 1;
+        Some(answer)
+    }
+
+    /// The first call has its answer: keeps it, and tells it to those that wait for it.
+    fn keep(&mut self, key: Key, answer: &Kept, now: Instant) {
+        if let Some(Entry::Running(waiting)) = self.entries.remove(&key) {
+            waiting.into_iter().for_each(|told| drop(told.send(answer.clone())));
+        }
+        let bytes = length(answer);
+        if bytes > ANSWER_BYTES_MAX {
+            return;
+        }
+        // A copy of its own, for the reply's buffer has more room than it needs.
+        let kept = answer.as_deref().map(Bytes::copy_from_slice).map_err(|fault| *fault);
+        self.entries.insert(key, Entry::Answered(kept));
+        self.bytes += bytes;
+        self.answered.insert(self.next, (key, now));
         let own = self.per_client.entry(key.client).or_default();
-        own.push_back(key);
-        let surplus = (own.len() > ANSWERS_PER_CLIENT_MAX).then(|| own.pop_front()).flatten();
-        if let Some(surplus) = surplus {
-            self.entries.remove(&surplus);
+        own.push_back(self.next);
+        self.next += 1;
+        if own.len() > ANSWERS_PER_CLIENT_MAX {
+            let oldest = own.front().copied();
+            oldest.into_iter().for_each(|number| self.forget(number));
         }
-        self.entries.insert(key, entry);
-        self.order.push_back(key);
-        while self.entries.len() > ANSWERS_MAX {
+        while self.answered.len() > ANSWERS_MAX || self.bytes > ANSWERS_BYTES_MAX {
             self.forget_oldest();
-        }
-        if self.order.len() > 2 * ANSWERS_MAX {
-            // A client that pushes its own answers out leaves their places here.
-            self.order.retain(|key| self.entries.contains_key(key));
         }
     }
 
     fn forget_old(&mut self, now: Instant) {
-        while let Some(oldest) = self.order.front() {
-            let kept = self.entries.get(oldest);
-            if kept.is_some_and(|entry| now.duration_since(entry.since) < KEPT) {
-                return;
-            }
+        while self.answered.first_key_value().is_some_and(|(_, (_, since))| now - *since >= KEPT) {
             self.forget_oldest();
         }
     }
 
     fn forget_oldest(&mut self) {
-        let Some(key) = self.order.pop_front() else { return };
-        // What its client's own bound has pushed out is gone already.
-        if self.entries.remove(&key).is_none() {
-            return;
+        let oldest = self.answered.first_key_value().map(|(number, _)| *number);
+        oldest.into_iter().for_each(|number| self.forget(number));
+    }
+
+    /// Forgets an answer: of those of its address, it is the oldest.
+    fn forget(&mut self, number: u64) {
+        let Some((key, _)) = self.answered.remove(&number) else { return };
+        if let Some(Entry::Answered(answer)) = self.entries.remove(&key) {
+            self.bytes -= length(&answer);
         }
         if let Some(own) = self.per_client.get_mut(&key.client) {
-            if own.front() == Some(&key) {
-                own.pop_front();
-            }
+            own.pop_front();
             if own.is_empty() {
                 self.per_client.remove(&key.client);
             }
@@ -192,36 +235,20 @@ impl Answers {
     }
 }
 
-fn keep(told: &watch::Sender<Kept>, reply: Reply) -> Reply {
-    let answer = reply.map(Writer::into_bytes);
-    if answer.as_ref().map_or(0, Bytes::len) <= ANSWER_BYTES_MAX {
-        told.send_replace(Some(answer.clone()));
-    }
-    answer.map(Writer::from)
-}
-
-fn repeated(mut first: watch::Receiver<Kept>) -> Answer {
-    let kept = first.borrow().clone();
-    if let Some(answer) = kept {
-        return Answer::Now(answer.map(Writer::from));
-    }
-    Answer::later(async move {
-        match first.wait_for(Option::is_some).await {
-            Ok(answer) => answer.clone().unwrap_or(Err(Fault::SystemError)).map(Writer::from),
-            // The first run ended without an answer; the client will ask once more.
-            Err(_) => Err(Fault::SystemError),
-        }
-    })
+fn length(answer: &Kept) -> usize {
+    answer.as_ref().map_or(0, Bytes::len)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rpc_server::Transport;
     use cleat_rpc::{AuthSys, CallHeader};
 
-    fn key(client: u8, xid: u32) -> Key {
-        let (server, transport) = (([10, 0, 1, 1], 2049).into(), Transport::Tcp);
-        Key { client: [10, 0, 0, client].into(), server, transport, xid, asked: (0, 0) }
+    const NOTHING: Kept = Ok(Bytes::new());
+
+    fn key(client: u8, xid: u64) -> Key {
+        Key { client: [10, 0, 0, client].into(), asked: (xid, 0) }
     }
 
     fn call(port: u16, server: u8, transport: Transport, uid: u32, stamp: u32) -> Call {
@@ -236,16 +263,24 @@ mod tests {
         }
     }
 
+    fn same() -> Call {
+        call(700, 1, Transport::Tcp, 1000, 1)
+    }
+
     #[test]
     fn a_repetition_comes_the_same_way_as_the_same_user_from_any_port() {
         use Transport::{Tcp, Udp};
         let duplicates = Duplicates::new();
         let first = duplicates.key(&call(700, 1, Tcp, 1000, 1));
         assert_eq!(duplicates.key(&call(800, 1, Tcp, 1000, 2)), first);
-        // These are of other lock owners, or of other users.
-        for other in
-            [call(700, 2, Tcp, 1000, 1), call(700, 1, Udp, 1000, 1), call(700, 1, Tcp, 1001, 1)]
-        {
+        let next = CallHeader { xid: 8, ..same().header };
+        // These are of other lock owners, or of other users, or another call.
+        for other in [
+            call(700, 2, Tcp, 1000, 1),
+            call(700, 1, Udp, 1000, 1),
+            call(700, 1, Tcp, 1001, 1),
+            Call { header: next, ..same() },
+        ] {
             assert_ne!(duplicates.key(&other), first);
         }
     }
@@ -261,40 +296,123 @@ mod tests {
         assert_eq!(duplicates.count(), counts);
     }
 
-    fn entry(since: Instant) -> Entry {
-        Entry { answer: watch::channel(None).1, since }
+    async fn bytes(answer: Answer) -> Result<usize, Fault> {
+        let reply = match answer {
+            Answer::Now(reply) => reply,
+            Answer::Later(reply) => reply.await,
+        };
+        reply.map(|results| results.len())
+    }
+
+    fn of_length(bytes: usize) -> Reply {
+        let mut results = Writer::new();
+        results.raw(&vec![0; bytes]);
+        Ok(results)
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_any_length_is_told_to_those_that_wait_and_one_that_fits_is_kept() {
+        // The longest result of SHARE, with a cookie of 1024 bytes; and one of no procedure.
+        for (length, runs_again) in [(4 + 1024 + 4 + 4, false), (ANSWER_BYTES_MAX + 1, true)] {
+            let duplicates = Duplicates::new();
+            let (go, gone) = oneshot::channel::<()>();
+            let first = duplicates.answer(same(), |_| {
+                Answer::later(async move {
+                    gone.await.expect("told to go");
+                    of_length(length)
+                })
+            });
+            let second = duplicates.answer(same(), |_| unreachable!("it runs"));
+            go.send(()).expect("it waits");
+            assert_eq!(bytes(first).await, Ok(length));
+            assert_eq!(bytes(second).await, Ok(length));
+            let again = duplicates.answer(same(), |_| Answer::Now(of_length(1)));
+            assert_eq!(bytes(again).await, Ok(if runs_again { 1 } else { length }));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_ends_without_an_answer_may_run_again() {
+        let duplicates = Duplicates::new();
+        let first = duplicates.answer(same(), |_| Answer::later(std::future::pending()));
+        let second = duplicates.answer(same(), |_| unreachable!("it runs"));
+        drop(first);
+        assert_eq!(bytes(second).await, Err(Fault::SystemError));
+        let third = duplicates.answer(same(), |_| Answer::Now(of_length(1)));
+        assert_eq!(bytes(third).await, Ok(1));
+    }
+
+    #[test]
+    fn what_runs_is_not_forgotten_whatever_else_comes() {
+        let (mut answers, now) = (Answers::default(), Instant::now());
+        assert!(answers.again(key(1, 0), now).is_none());
+        for xid in 1..=ANSWERS_PER_CLIENT_MAX as u64 + 1 {
+            assert!(answers.again(key(1, xid), now).is_none());
+            answers.keep(key(1, xid), &NOTHING, now);
+        }
+        answers.forget_old(now + KEPT);
+        assert!(answers.again(key(1, 0), now).is_some(), "it still runs");
+    }
+
+    #[test]
+    fn an_answer_that_was_forgotten_and_given_again_is_kept_as_long_as_any() {
+        let (mut answers, now) = (Answers::default(), Instant::now());
+        let others = 1..=ANSWERS_PER_CLIENT_MAX as u64;
+        for xid in [0].into_iter().chain(others).chain([0]) {
+            answers.keep(key(1, xid), &NOTHING, now);
+        }
+        answers.keep(key(2, 0), &NOTHING, now);
+        for _ in 0..ANSWERS_PER_CLIENT_MAX - 1 {
+            answers.forget_oldest();
+        }
+        assert!(answers.entries.contains_key(&key(1, 0)));
+        answers.forget_oldest();
+        assert_eq!(answers.entries.len(), 1, "the other's");
+        assert_eq!(answers.per_client.len(), 1);
+    }
+
+    /// Whatever was kept and forgotten, everything is of the same answers.
+    fn check(answers: &Answers) {
+        let listed: usize = answers.per_client.values().map(VecDeque::len).sum();
+        assert_eq!((answers.entries.len(), listed), (answers.answered.len(), listed));
+        assert_eq!(listed, answers.answered.len());
+        assert!(answers.bytes <= ANSWERS_BYTES_MAX && listed <= ANSWERS_MAX);
     }
 
     #[test]
     fn one_client_pushes_out_no_answers_but_its_own() {
         let (mut answers, now) = (Answers::default(), Instant::now());
-        answers.add(key(1, 0), entry(now));
-        for xid in 0..300_000 {
-            answers.add(key(2, xid), entry(now));
+        answers.keep(key(1, 0), &NOTHING, now);
+        for xid in 0..100_000 {
+            answers.keep(key(2, xid), &NOTHING, now);
         }
         assert!(answers.entries.contains_key(&key(1, 0)));
         assert_eq!(answers.entries.len(), 1 + ANSWERS_PER_CLIENT_MAX);
-        assert!(answers.order.len() <= 2 * ANSWERS_MAX);
+        check(&answers);
     }
 
     #[test]
-    fn many_clients_keep_within_the_bound() {
-        let (mut answers, now) = (Answers::default(), Instant::now());
-        for client in 0..=255 {
-            for xid in 0..500 {
-                answers.add(key(client, xid), entry(now));
+    fn many_clients_keep_within_the_bounds() {
+        // Many small answers, and fewer large ones.
+        for (length, kept) in [(0, ANSWERS_MAX), (1024, ANSWERS_BYTES_MAX / 1024)] {
+            let (mut answers, now) = (Answers::default(), Instant::now());
+            let answer = Ok(Bytes::from(vec![0; length]));
+            for client in 0..=255 {
+                for xid in 0..300 {
+                    answers.keep(key(client, xid), &answer, now);
+                }
             }
+            assert_eq!((answers.entries.len(), answers.bytes), (kept, kept * length));
+            check(&answers);
         }
-        assert_eq!(answers.entries.len(), ANSWERS_MAX);
-        let listed: usize = answers.per_client.values().map(VecDeque::len).sum();
-        assert_eq!(listed, ANSWERS_MAX);
     }
 
     #[test]
     fn answers_are_forgotten_in_time() {
         let (mut answers, now) = (Answers::default(), Instant::now());
-        answers.add(key(1, 1), entry(now));
+        answers.keep(key(1, 1), &NOTHING, now);
         answers.forget_old(now + KEPT);
-        assert!(answers.entries.is_empty() && answers.per_client.is_empty());
+        assert!(answers.entries.is_empty());
+        check(&answers);
     }
 }

@@ -5,6 +5,8 @@ pub(crate) mod duplicates;
 mod outbox;
 mod packet_info;
 pub mod program;
+pub(crate) mod seldom;
+mod share;
 mod tcp;
 mod udp;
 
@@ -15,31 +17,57 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use dispatch::Dispatch;
-pub use duplicates::{ANSWERS_MAX, ANSWERS_PER_CLIENT_MAX, DuplicateCounts};
+pub use duplicates::{
+    ANSWER_BYTES_MAX, ANSWERS_BYTES_MAX, ANSWERS_MAX, ANSWERS_PER_CLIENT_MAX, DuplicateCounts,
+};
 pub use outbox::Outbox;
-pub use program::{Answer, Call, Program, Transport};
+pub use program::{Answer, Call, Program, SMALL_REPLY_BYTES_MAX, Transport, Work};
+use seldom::Seldom;
+use share::Hosts;
 
 /// The most bytes of data in one READ or WRITE, and of any other reply: what a record has room for.
 pub const IO_BYTES_MAX: u32 = 1 << 20;
 /// The most bytes of one record: a WRITE's data with its headers.
 pub const RECORD_BYTES_MAX: usize = IO_BYTES_MAX as usize + 4096;
-/// The most TCP connections at a time; one more is closed at once.
+/// The most TCP connections at a time; one more is closed at once. Of this and of each of the
+/// following, one client address may have a quarter.
 pub const CONNECTIONS_MAX: usize = 1024;
-/// The most requests of one connection that are answered at a time; more wait in its socket.
-pub const CONNECTION_REQUESTS_MAX: usize = 64;
-/// The most requests that are answered at a time over all of TCP.
+/// The most requests of each [`Work`] that are answered at a time over all of TCP.
 pub const TCP_REQUESTS_MAX: usize = 1024;
-/// The most datagrams that are answered at a time; more are dropped, and their clients re-send.
+/// The most datagrams of each [`Work`] that are answered at a time; more are dropped, and their
+/// clients re-send.
 pub const UDP_REQUESTS_MAX: usize = 256;
+/// The most bytes of large records, such as those of WRITEs, that are received and answered at a
+/// time; more wait in the sockets.
+pub const RECORDS_BYTES_MAX: usize = 256 << 20;
+/// The most bytes of large replies, such as those of READs, that are made and sent at a time; the
+/// requests for more wait.
+pub const REPLIES_BYTES_MAX: usize = 256 << 20;
+/// The most requests of one connection whose answers are not sent; more wait in its socket.
+pub const CONNECTION_REQUESTS_MAX: usize = 64;
 /// How long a connection may be silent with nothing in flight.
 const IDLE: Duration = Duration::from_secs(15 * 60);
-/// How long a client may take none of an answer before its connection is closed.
+/// How long a client may take to send a record that it began, or to take a small answer, before
+/// its connection is closed.
 const STALL: Duration = Duration::from_secs(60);
+/// What it must take at least of a large answer, in bytes a second.
+const REPLY_BYTES_PER_S_MIN: usize = 16 << 10;
+
+/// What the sockets of a listener share.
+#[derive(Clone)]
+struct Shared {
+    dispatch: Arc<Dispatch>,
+    hosts: Arc<Hosts>,
+    /// Connections and datagrams that there was no room for.
+    refused: Arc<Seldom>,
+    stall: Duration,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
 
 /// The sockets of the listener, bound and not yet served.
 pub struct Sockets {
@@ -98,8 +126,8 @@ fn bound(address: SocketAddr, kind: Type) -> io::Result<Socket> {
 /// The listener at work.
 pub struct Listener {
     dispatch: Arc<Dispatch>,
-    connections: Arc<Semaphore>,
-    tcp_requests: Arc<Semaphore>,
+    hosts: Arc<Hosts>,
+    stall: Duration,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -108,10 +136,17 @@ impl Listener {
     /// A listener that answers for these programs.
     #[must_use]
     pub fn new(programs: Vec<Arc<dyn Program>>) -> Self {
+        Self::with_stall(programs, STALL)
+    }
+
+    /// The same where a client may take so long to send a record that it began, or to take a small
+    /// answer.
+    #[must_use]
+    pub fn with_stall(programs: Vec<Arc<dyn Program>>, stall: Duration) -> Self {
         Self {
+            stall,
             dispatch: Arc::new(Dispatch::new(programs)),
-            connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-            tcp_requests: Arc::new(Semaphore::new(TCP_REQUESTS_MAX)),
+            hosts: Hosts::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
@@ -119,19 +154,19 @@ impl Listener {
 
     /// Starts to serve the sockets, in tasks of the runtime it is called in.
     pub fn serve(&self, sockets: Sockets) {
+        let shared = Shared {
+            dispatch: Arc::clone(&self.dispatch),
+            hosts: Arc::clone(&self.hosts),
+            refused: Arc::default(),
+            stall: self.stall,
+            stop: self.stop.clone(),
+            tasks: self.tasks.clone(),
+        };
         for socket in sockets.tcp {
-            let shared = tcp::Shared {
-                dispatch: Arc::clone(&self.dispatch),
-                connections: Arc::clone(&self.connections),
-                requests: Arc::clone(&self.tcp_requests),
-                stop: self.stop.clone(),
-                tasks: self.tasks.clone(),
-            };
-            self.tasks.spawn(tcp::accept(socket, shared));
+            self.tasks.spawn(tcp::accept(socket, shared.clone()));
         }
         for socket in sockets.udp {
-            let (dispatch, stop) = (Arc::clone(&self.dispatch), self.stop.clone());
-            self.tasks.spawn(udp::serve(socket, dispatch, stop, self.tasks.clone()));
+            self.tasks.spawn(udp::serve(socket, shared.clone()));
         }
     }
 

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
@@ -10,9 +11,16 @@ use nix::sys::socket::{
 };
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+use tokio::time::timeout;
 
 /// The most bytes a datagram can have.
 pub(super) const DATAGRAM_BYTES_MAX: usize = 65_535;
+
+/// The room for datagrams that are sent, in bytes. The kernel keeps up to 208 KiB of it for each
+/// neighbour that does not answer to its address, as much as a socket has by itself.
+const SEND_BUFFER_BYTES: usize = 8 << 20;
+/// How long a datagram waits for room in the socket; then whoever misses it is to ask again.
+const SEND_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A datagram that was received.
 pub(super) struct Datagram {
@@ -24,8 +32,13 @@ pub(super) struct Datagram {
     pub(super) local: SocketAddr,
 }
 
-/// Has the kernel tell the address that each datagram came to.
+/// Has the kernel tell the address that each datagram came to, and gives the socket room for
+/// answers to hosts that are gone.
 pub(super) fn enable(socket: &UdpSocket) -> io::Result<()> {
+    // More than net.core.wmem_max takes CAP_NET_ADMIN; without, it is as much as that permits.
+    if setsockopt(&socket.as_fd(), sockopt::SndBufForce, &SEND_BUFFER_BYTES).is_err() {
+        setsockopt(&socket.as_fd(), sockopt::SndBuf, &SEND_BUFFER_BYTES)?;
+    }
     if socket.local_addr()?.is_ipv4() {
         setsockopt(&socket.as_fd(), sockopt::Ipv4PacketInfo, &true)?;
     } else {
@@ -69,14 +82,25 @@ fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
     }
 }
 
-/// Sends one datagram from the address `from`.
+/// Sends one datagram from the address `from`, unless that would block.
+pub(super) fn send_at_once(
+    socket: &UdpSocket,
+    data: &[u8],
+    to: SocketAddr,
+    from: IpAddr,
+) -> io::Result<()> {
+    socket.try_io(Interest::WRITABLE, || send(socket, data, to, from))
+}
+
+/// Sends one datagram from the address `from` once the socket has room for it.
 pub(super) async fn send_when_writable(
     socket: &UdpSocket,
     data: &[u8],
     to: SocketAddr,
     from: IpAddr,
 ) -> io::Result<()> {
-    socket.async_io(Interest::WRITABLE, || send(socket, data, to, from)).await
+    let sent = socket.async_io(Interest::WRITABLE, || send(socket, data, to, from));
+    timeout(SEND_PATIENCE, sent).await?
 }
 
 /// Sends one datagram from the address `from`, or says that it would block.

@@ -45,7 +45,7 @@ impl Call {
 pub enum Answer {
     /// With this.
     Now(Reply),
-    /// With what this comes to. It is dropped where the connection closes first.
+    /// With what this comes to. It runs to its end, also where the connection closes first.
     Later(Pin<Box<dyn Future<Output = Reply> + Send>>),
 }
 
@@ -55,6 +55,19 @@ impl Answer {
         Self::Later(Box::pin(future))
     }
 }
+
+/// What a program's calls may have to wait for. Each sort has room of its own in the listener, so
+/// that a disk that hangs keeps no lock from being given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// For the disks that are served.
+    Files,
+    /// For the lock service.
+    Locks,
+}
+
+/// A reply of so many bytes is small: only the number of such is bounded.
+pub const SMALL_REPLY_BYTES_MAX: usize = 8 << 10;
 
 /// An ONC RPC program.
 pub trait Program: Send + Sync {
@@ -72,6 +85,17 @@ pub trait Program: Send + Sync {
     /// Whether a call of this procedure may run only once: a repetition gets the first one's answer.
     fn runs_once(&self, _version: u32, _procedure: u32) -> bool {
         false
+    }
+
+    /// What its calls may have to wait for.
+    fn work(&self) -> Work {
+        Work::Files
+    }
+
+    /// The most bytes that the reply to a call may have, where that can be more than
+    /// [`SMALL_REPLY_BYTES_MAX`].
+    fn reply_bytes_max(&self, _call: &Call) -> usize {
+        SMALL_REPLY_BYTES_MAX
     }
 
     /// Answers one call. Must not block: work that may, goes into [`Answer::Later`].

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::lockd::Lockd;
-use crate::rpc_server::{Answer, Call, Program};
+use crate::rpc_server::{Answer, Call, Program, Work};
 use crate::store::Identity;
 
 pub use counters::Counters;
@@ -216,6 +216,10 @@ impl Program for Statd {
 
     fn versions(&self) -> RangeInclusive<u32> {
         VERSION..=VERSION
+    }
+
+    fn work(&self) -> Work {
+        Work::Locks
     }
 
     /// A second SM_SIMU_CRASH is a second crash.

@@ -39,8 +39,8 @@ impl Store {
         self.write(batch, true)
     }
 
-    /// What makes of every monitored host one that is owed word of this host's restart, by which the
-    /// lock managers lost what they held there.
+    /// What makes of every monitored host one that is owed word of this host's restart, by which
+    /// the lock managers lost what they held there.
     pub(super) fn owe_monitored(&self) -> Result<WriteBatch, StoreError> {
         let mut batch = WriteBatch::default();
         for before in self.monitored()?.into_iter().filter(|each| !each.owed) {

@@ -299,6 +299,11 @@ pub trait FileSystem: Send + Sync {
     /// for a removed file too, so that locks on it can still be given up.
     fn identity(&self, file: &FileHandle) -> Result<FileIdentity>;
 
+    /// The same where it is known without asking a disk, so that whoever asks must not wait.
+    fn identity_at_once(&self, _file: &FileHandle) -> Option<FileIdentity> {
+        None
+    }
+
     /// Where the file of an identity is, for people; `None` where it is no file of this tree, or
     /// where nothing is known of it.
     fn whereabouts(&self, _identity: &FileIdentity) -> Option<Whereabouts> {

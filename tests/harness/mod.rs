@@ -165,6 +165,30 @@ impl Drop for Server {
     }
 }
 
+/// Resident memory of the server, in bytes.
+pub fn resident(server: &Server) -> usize {
+    let statm = std::fs::read_to_string(format!("/proc/{}/statm", server.id())).expect("statm");
+    let pages: usize = statm.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("a number");
+    pages * 4096
+}
+
+/// A connection from any address of loopback.
+pub fn connect_from(server: &Server, from: IpAddr) -> TcpStream {
+    connect_at(server.address, SocketAddr::new(from, 0))
+}
+
+/// The same to any address of the server, from a port of the client's choice.
+fn connect_at(server: SocketAddr, from: SocketAddr) -> TcpStream {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::for_address(server), Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    // A port that was chosen may have been another's a moment ago.
+    socket.set_reuse_address(from.port() != 0).expect("set");
+    socket.bind(&from.into()).expect("bound");
+    socket.connect(&server.into()).expect("connected");
+    TcpStream::from(socket)
+}
+
 /// A client host: an address of loopback, a name, and a connection.
 pub struct Client {
     pub name: String,
@@ -232,14 +256,7 @@ impl Client {
 
     /// The same from a port of the client's choice.
     pub fn connect_at(server: SocketAddr, name: &str, from: SocketAddr) -> Self {
-        use socket2::{Domain, Socket, Type};
-        let socket = Socket::new(Domain::for_address(server), Type::STREAM, None);
-        let socket = socket.expect("a socket");
-        // A port that was chosen may have been another's a moment ago.
-        socket.set_reuse_address(from.port() != 0).expect("set");
-        socket.bind(&from.into()).expect("bound");
-        socket.connect(&server.into()).expect("connected");
-        let stream = TcpStream::from(socket);
+        let stream = connect_at(server, from);
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         Self::new(Link::Tcp(stream), name)
     }

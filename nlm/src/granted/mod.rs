@@ -1,8 +1,8 @@
 //! When each GRANTED call of one client is sent, and what comes of it (XNFS ch. 10, NLM_GRANTED).
 //!
-//! One [`Sender`] per client address. The driver does what an [`Action`] says, each in a task of its
-//! own, so that a client that does not answer delays nobody else's, and tells every one's end as one
-//! [`Event`]; between events it sleeps until [`Sender::next_deadline`].
+//! One [`Sender`] per client address. The driver does what an [`Action`] says, each in a task of
+//! its own, so that a client that does not answer delays nobody else's, and tells every one's end
+//! as one [`Event`]; between events it sleeps until [`Sender::next_deadline`].
 //!
 //! A call is repeated until it is acknowledged: by its reply, or by what the client does next,
 //! which the lock core sees and tells as [`Event::Over`]. There is no last attempt: a lock that
@@ -46,9 +46,9 @@ pub const GRACE_RETRY_MS: u64 = 10_000;
 /// How many attempts in the called form go unanswered before the message has its turn.
 pub const CALLS_BEFORE_MESSAGE: u32 = 2;
 
-/// How long a port is kept that nothing is to be sent to, in milliseconds, from when it was found or
-/// last answered. To ask for it costs a connection, and a server that hands locks over all day has
-/// not so many.
+/// How long a port is kept that nothing is to be sent to, in milliseconds, from when it was found
+/// or last answered. To ask for it costs a connection, and a server that hands locks over all day
+/// has not so many.
 pub const PORT_KEPT_MS: u64 = 60_000;
 
 /// How many calls may fail in a row before the other transport has its turn. One that surely did
@@ -94,8 +94,8 @@ impl Sender {
     }
 
     /// Whether nothing is to be told and no action is under way: then the sender may be dropped, at
-    /// the price of asking again for the ports that it keeps. One dropped earlier would ask again for
-    /// a port that is being asked for, and so without end where grants come and go.
+    /// the price of asking again for the ports that it keeps. One dropped earlier would ask again
+    /// for a port that is being asked for, and so without end where grants come and go.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.pending.is_empty() && self.routes.values().all(Line::is_idle)

@@ -357,3 +357,28 @@ async fn a_procedure_that_panics_is_a_system_error() {
     let (_, reply) = answered(&nfs, READ).await;
     assert_eq!(reply.err(), Some(Fault::SystemError));
 }
+
+#[tokio::test]
+async fn while_its_disk_hangs_a_client_is_to_ask_every_procedure_again() {
+    let (nfs, fake) = nfs(Fake::default());
+    let disk = Disk::with_patience(std::time::Duration::from_millis(5));
+    let handles = FakeHandles { fs: Arc::clone(&fake), disk: disk.clone() };
+    let nfs = Nfs { handles: Arc::new(handles), ..nfs };
+    let wake = disk.hang(Work::Files).await;
+    for procedure in GETATTR..=COMMIT {
+        let (_, reply) = answered(&nfs, procedure).await;
+        let reply = reply.expect("a reply").into_bytes();
+        let status = Status::Jukebox as u32;
+        assert_eq!(reply[..4], status.to_be_bytes(), "procedure {procedure}");
+    }
+    assert!(fake.asked().is_empty());
+    drop(wake);
+    let asks_again = async {
+        while fake.asked().is_empty() {
+            let (_, reply) = answered(&nfs, LOOKUP).await;
+            assert!(reply.is_ok());
+        }
+    };
+    let patience = std::time::Duration::from_secs(20);
+    assert!(tokio::time::timeout(patience, asks_again).await.is_ok());
+}

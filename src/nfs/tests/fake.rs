@@ -7,6 +7,7 @@ use cleat_mount::Identity;
 use rustix::io::Errno;
 
 use super::super::Handles;
+use crate::disk::Disk;
 use crate::exports::{Refusal, Target};
 use crate::rpc_server::Call;
 use crate::vfs::{
@@ -23,6 +24,7 @@ pub fn caller() -> Identity {
 /// `r` a read-only one, `s` stale, `d` denied; what follows is the file's.
 pub struct FakeHandles {
     pub fs: Arc<Fake>,
+    pub disk: Disk,
 }
 
 impl Handles for FakeHandles {
@@ -48,6 +50,10 @@ impl Handles for FakeHandles {
     fn wire_handle(&self, beside: &Target, file: &FileHandle) -> Vec<u8> {
         let kind = [b"w", b"x", b"r"][beside.export];
         [&kind[..], &file.0].concat()
+    }
+
+    fn disk(&self, _: &[u8]) -> Option<&Disk> {
+        Some(&self.disk)
     }
 }
 

@@ -22,7 +22,7 @@ const VERIFIER: [u8; 8] = *b"instance";
 
 fn nfs(fake: Fake) -> (Nfs, Arc<Fake>) {
     let fake = Arc::new(fake);
-    let handles = FakeHandles { fs: Arc::clone(&fake) };
+    let handles = FakeHandles { fs: Arc::clone(&fake), disk: Disk::new("/a".into()) };
     let verifier = Arc::new(WriteVerifier::new(VERIFIER));
     (Nfs { handles: Arc::new(handles), verifier }, fake)
 }

@@ -165,17 +165,23 @@ impl FileSystem for LocalFs {
     /// whole disk served beside it) share their identities; a btrfs subvolume that is reached both
     /// through its parent and as an export has two.
     fn identity(&self, file: &FileHandle) -> Result<FileIdentity> {
-        let mut bytes = self.fsid.to_be_bytes().to_vec();
         match (&self.handles, handle::Named::parse(file)?) {
-            (Handles::Kernel, handle::Named::Kernel(..)) => bytes.extend(&file.0),
             (Handles::Table(tree), handle::Named::Table(id)) => {
-                let inode = tree.inode_of(self, id)?;
-                bytes.push(TABLE_HANDLE);
-                bytes.extend(inode.to_bytes());
+                let inode = tree.inode_of(self, id)?.to_bytes();
+                let bytes = [&self.fsid.to_be_bytes()[..], &[TABLE_HANDLE], &inode].concat();
+                Ok(FileIdentity(bytes.into()))
             }
-            _ => return Err(FsError::Stale),
+            _ => self.identity_at_once(file).ok_or(FsError::Stale),
         }
-        Ok(FileIdentity(bytes.into()))
+    }
+
+    fn identity_at_once(&self, file: &FileHandle) -> Option<FileIdentity> {
+        match (&self.handles, handle::Named::parse(file).ok()?) {
+            (Handles::Kernel, handle::Named::Kernel(..)) => {
+                Some(FileIdentity([&self.fsid.to_be_bytes()[..], &file.0].concat().into()))
+            }
+            _ => None,
+        }
     }
 
     fn whereabouts(&self, identity: &FileIdentity) -> Option<Whereabouts> {

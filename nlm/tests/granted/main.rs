@@ -2,6 +2,9 @@
 
 #![allow(missing_docs)]
 
+mod messages;
+mod ways;
+
 use cleat_lock::{GrantAck, WaiterId};
 use cleat_nlm::contact::Waiting;
 use cleat_nlm::granted::{
@@ -64,6 +67,10 @@ impl Lab {
 
     fn answered(&mut self, now_ms: u64, ticket: Ticket, stat: Stat) -> Vec<Action> {
         self.step(now_ms, Event::Answered { ticket, stat })
+    }
+
+    fn result(&mut self, now_ms: u64, ticket: Ticket, stat: Stat) -> Vec<Action> {
+        self.step(now_ms, Event::Result { ticket, stat })
     }
 
     fn failed(&mut self, now_ms: u64, ticket: Ticket, failure: Failure) -> Vec<Action> {
@@ -175,127 +182,6 @@ fn a_denied_call_rolls_back_where_no_earlier_one_arrived() {
     assert_eq!(actions, outcome(1, GrantAck::Refused, Because::Denied(Stat::Denied)));
 }
 
-/// The forms in which the attempts went out, with the cookies they carried.
-fn sent(actions: &[Action]) -> Vec<(Form, Vec<u8>)> {
-    let call = |action: &Action| match action {
-        Action::Call { form, arguments, route, .. } => {
-            let args = TestArgs::read(&mut Reader::new(arguments), route.version);
-            Some((*form, args.expect("arguments").cookie.to_vec()))
-        }
-        _ => None,
-    };
-    actions.iter().filter_map(call).collect()
-}
-
-impl Lab {
-    /// A sender whose client refused the call, and whose message is under way.
-    fn messaging() -> Self {
-        let mut lab = Self::calling(Transport::Udp);
-        let route = route(1, Transport::Udp);
-        let actions = lab.failed(1, ticket(1, 1), Failure::NotRun);
-        assert_eq!(actions, [ask(route)], "at once");
-        let actions = lab.port(2, route, Some(PORT));
-        assert_eq!(sent(&actions), [(Form::Message, ticket(1, 2).cookie().to_vec())]);
-        lab
-    }
-
-    fn result(&mut self, now_ms: u64, ticket: Ticket, stat: Stat) -> Vec<Action> {
-        self.step(now_ms, Event::Result { ticket, stat })
-    }
-}
-
-#[test]
-fn a_call_that_the_client_does_not_understand_is_sent_as_a_message_at_once() {
-    let mut lab = Lab::messaging();
-    assert_eq!(lab.step(3, Event::Delivered { ticket: ticket(1, 2) }), []);
-    let actions = lab.result(4, ticket(1, 2), Stat::Granted);
-    assert_eq!(actions, outcome(1, GrantAck::Accepted, Because::Granted));
-    assert!(lab.sender.is_idle());
-}
-
-#[test]
-fn a_client_that_understands_neither_form_is_not_asked_without_end() {
-    let mut lab = Lab::messaging();
-    assert_eq!(lab.failed(3, ticket(1, 2), Failure::NotRun), []);
-    assert_eq!(lab.sender.next_deadline(), Some(2 + 2_000));
-}
-
-#[test]
-fn a_result_may_come_before_the_end_of_its_message() {
-    let mut lab = Lab::messaging();
-    let actions = lab.result(4, ticket(1, 2), Stat::Denied);
-    assert_eq!(actions, outcome(1, GrantAck::Refused, Because::Denied(Stat::Denied)));
-    assert_eq!(lab.step(5, Event::Delivered { ticket: ticket(1, 2) }), []);
-    assert!(lab.sender.is_idle());
-}
-
-#[test]
-fn a_call_that_is_not_answered_takes_turns_with_the_message() {
-    let mut lab = Lab::calling(Transport::Udp);
-    let (route, mut forms, mut now_ms) = (route(1, Transport::Udp), Vec::new(), 0);
-    for attempt in 1..=6 {
-        now_ms += 100_000;
-        let mut actions = lab.failed(now_ms, ticket(1, attempt), Failure::NoReply);
-        actions.extend(lab.port(now_ms, route, Some(PORT)));
-        forms.extend(sent(&actions).into_iter().map(|(form, _)| form));
-    }
-    let turns = [Form::Message, Form::Call].into_iter().cycle();
-    let expected: Vec<Form> =
-        [Form::Call; CALLS_BEFORE_MESSAGE as usize - 1].into_iter().chain(turns).take(6).collect();
-    assert_eq!(forms, expected);
-}
-
-/// The first of two messages was accepted, and its result overtaken by the denial of the second.
-#[test]
-fn a_denial_of_a_repeated_message_takes_nothing_away() {
-    let because = Because::DeniedWhenRepeated(Stat::Denied);
-    for answered in [2, 3] {
-        let mut lab = Lab::messaging();
-        assert_eq!(lab.step(3, Event::Delivered { ticket: ticket(1, 2) }), []);
-        let actions = lab.step(10_000, Event::Tick);
-        assert_eq!(called(&actions), [ticket(1, 3)]);
-        let actions = lab.result(10_001, ticket(1, answered), Stat::Denied);
-        assert_eq!(actions, outcome(1, GrantAck::Assumed, because));
-    }
-}
-
-#[test]
-fn a_result_of_no_message_is_ignored() {
-    let mut lab = Lab::messaging();
-    for ticket in [ticket(1, 0), ticket(1, 3), ticket(2, 1)] {
-        assert_eq!(lab.result(3, ticket, Stat::Granted), []);
-    }
-    assert!(!lab.sender.is_idle());
-    let mut lab = Lab::calling(Transport::Udp);
-    lab.step(1, Event::Over { waiter: WaiterId(1) });
-    assert_eq!(lab.result(2, ticket(1, 1), Stat::Denied), [], "over");
-    // And one that comes twice counts once.
-    let mut lab = Lab::messaging();
-    assert_eq!(lab.result(4, ticket(1, 2), Stat::Granted).len(), 1);
-    assert_eq!(lab.result(4, ticket(1, 2), Stat::Granted), []);
-}
-
-#[test]
-fn a_result_that_says_grace_means_again_in_10_seconds() {
-    let mut lab = Lab::messaging();
-    assert_eq!(lab.step(3, Event::Delivered { ticket: ticket(1, 2) }), []);
-    assert_eq!(lab.result(4, ticket(1, 2), Stat::DeniedGracePeriod), []);
-    assert_eq!(lab.sender.next_deadline(), Some(4 + GRACE_RETRY_MS));
-    lab.step(4 + GRACE_RETRY_MS, Event::Tick);
-    let actions = lab.result(20_000, ticket(1, 3), Stat::Denied);
-    assert_eq!(actions, outcome(1, GrantAck::Refused, Because::Denied(Stat::Denied)));
-}
-
-#[test]
-fn a_cookie_names_its_attempt() {
-    let ticket = ticket(0x0102_0304_0506_0708, 0x090a_0b0c);
-    assert_eq!(ticket.cookie(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
-    assert_eq!(Ticket::of_cookie(&ticket.cookie()), Some(ticket));
-    for cookie in [&b""[..], b"cookie!", &[0; 11], &[0; 13], &[0; 1024]] {
-        assert_eq!(Ticket::of_cookie(cookie), None);
-    }
-}
-
 #[test]
 fn a_grant_from_the_store_may_have_been_told_before() {
     let mut lab = Lab::default();
@@ -338,124 +224,6 @@ fn calls_over_udp_are_repeated_ever_more_slowly() {
         assert_eq!(*timeout_ms, if by_udp { next } else { TCP_TIMEOUT_MS });
     }
     assert_eq!(gaps.iter().sum::<u64>(), 121_000);
-}
-
-#[test]
-fn a_client_without_a_port_mapper_is_asked_both_ways_ever_more_slowly() {
-    let mut lab = Lab::default();
-    let mut actions = lab.grant(0, 1, 1, Transport::Tcp);
-    let mut now_ms = 0;
-    for wait_s in [1, 2, 4, 8, 16, 30, 30] {
-        assert_eq!(actions, [ask(tcp())]);
-        assert_eq!(lab.port(now_ms, tcp(), None), [ask_other(tcp())], "at once");
-        assert_eq!(lab.port(now_ms, tcp(), None), []);
-        assert_eq!(lab.sender.next_deadline(), Some(now_ms + wait_s * 1_000));
-        now_ms += wait_s * 1_000;
-        assert_eq!(lab.step(now_ms - 1, Event::Tick), []);
-        actions = lab.step(now_ms, Event::Tick);
-    }
-    assert!(!lab.sender.is_idle());
-}
-
-/// By which transport each attempt goes.
-fn ways(actions: &[Action]) -> Vec<Transport> {
-    let call = |action: &Action| match action {
-        Action::Call { via, .. } => Some(*via),
-        _ => None,
-    };
-    actions.iter().filter_map(call).collect()
-}
-
-#[test]
-fn a_client_that_listens_only_the_other_way_is_called_that_way_and_again() {
-    let mut lab = Lab::default();
-    let route = route(1, Transport::Udp);
-    assert_eq!(lab.grant(0, 1, 1, Transport::Udp), [ask(route)]);
-    assert_eq!(lab.port(5, route, None), [ask_other(route)]);
-    let actions = lab.port(9, route, Some(PORT));
-    let [Action::Call { via: Transport::Tcp, timeout_ms, .. }] = &actions[..] else {
-        panic!("{actions:?}")
-    };
-    assert_eq!(*timeout_ms, TCP_TIMEOUT_MS);
-    assert_eq!(lab.answered(10, ticket(1, 1), Stat::Granted).len(), 1);
-    assert_eq!(ways(&lab.grant(11, 2, 1, Transport::Udp)), [Transport::Tcp]);
-    lab.answered(12, ticket(2, 1), Stat::Granted);
-    // Once that is forgotten the LOCK's own way comes first again.
-    assert_eq!(lab.grant(12 + PORT_KEPT_MS, 3, 1, Transport::Udp), [ask(route)]);
-}
-
-#[test]
-fn a_way_on_which_calls_fail_again_and_again_gives_the_other_its_turn() {
-    for (failure, tries) in
-        [(Failure::NotDelivered, MISSES_MAX / 2), (Failure::NoReply, MISSES_MAX)]
-    {
-        let mut lab = Lab::calling(Transport::Tcp);
-        let mut now_ms = 0;
-        let mut vias = vec![Transport::Tcp];
-        for attempt in 1..=2 * tries {
-            now_ms += 100_000;
-            lab.failed(now_ms, ticket(1, attempt), failure);
-            vias.extend(ways(&lab.port(now_ms, tcp(), Some(PORT))));
-        }
-        let tries = tries as usize;
-        assert_eq!(vias[..tries], vec![Transport::Tcp; tries]);
-        assert_eq!(vias[tries..2 * tries], vec![Transport::Udp; tries]);
-        assert_eq!(vias[2 * tries..], [Transport::Tcp], "and back");
-    }
-}
-
-#[test]
-fn an_answer_between_two_failures_proves_the_way() {
-    let mut lab = Lab::calling(Transport::Tcp);
-    let mut now_ms = 0;
-    for attempt in 1..=3 * MISSES_MAX {
-        now_ms += 100_000;
-        if attempt % 2 == 0 {
-            lab.answered(now_ms, ticket(1, attempt), Stat::DeniedGracePeriod);
-            now_ms += GRACE_RETRY_MS;
-            assert_eq!(ways(&lab.step(now_ms, Event::Tick)), [Transport::Tcp]);
-        } else {
-            lab.failed(now_ms, ticket(1, attempt), Failure::NotDelivered);
-            assert_eq!(ways(&lab.port(now_ms, tcp(), Some(PORT))), [Transport::Tcp]);
-        }
-    }
-}
-
-#[test]
-fn a_port_is_kept_for_a_minute_after_its_last_answer() {
-    let mut lab = Lab::calling(Transport::Tcp);
-    lab.answered(10, ticket(1, 1), Stat::Granted);
-    let mut now_ms = 10;
-    for waiter in 2..5 {
-        now_ms += PORT_KEPT_MS - 1;
-        assert_eq!(called(&lab.grant(now_ms, waiter, 1, Transport::Tcp)), [ticket(waiter, 1)]);
-        lab.answered(now_ms, ticket(waiter, 1), Stat::Granted);
-    }
-    assert!(lab.sender.is_idle());
-    assert_eq!(lab.sender.next_deadline(), Some(now_ms + PORT_KEPT_MS));
-    assert_eq!(lab.step(now_ms + PORT_KEPT_MS, Event::Tick), []);
-    assert_eq!(lab.sender.next_deadline(), None, "nothing is kept");
-    assert_eq!(lab.grant(now_ms + PORT_KEPT_MS, 5, 1, Transport::Tcp), [ask(tcp())]);
-}
-
-#[test]
-fn a_port_is_forgotten_where_a_call_fails_though_its_grant_is_over() {
-    let mut lab = Lab::calling(Transport::Tcp);
-    lab.step(1, Event::Over { waiter: WaiterId(1) });
-    assert_eq!(lab.failed(2, ticket(1, 1), Failure::NoReply), []);
-    assert_eq!((lab.sender.is_idle(), lab.sender.next_deadline()), (true, None));
-    assert_eq!(lab.grant(3, 2, 1, Transport::Tcp), [ask(tcp())]);
-}
-
-/// A client that has restarted since has another port: that it was kept costs no second.
-#[test]
-fn a_kept_port_that_is_closed_is_asked_for_again_at_once() {
-    let mut lab = Lab::calling(Transport::Tcp);
-    lab.answered(10, ticket(1, 1), Stat::Granted);
-    assert_eq!(called(&lab.grant(50, 2, 1, Transport::Tcp)), [ticket(2, 1)]);
-    assert_eq!(lab.failed(51, ticket(2, 1), Failure::NotDelivered), [ask(tcp())]);
-    assert_eq!(called(&lab.port(52, tcp(), Some(PORT))), [ticket(2, 2)]);
-    assert_eq!(lab.failed(53, ticket(2, 2), Failure::NotDelivered), [], "that was a fresh one");
 }
 
 #[test]

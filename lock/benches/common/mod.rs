@@ -94,6 +94,17 @@ impl Bench {
     }
 
     pub fn lock(&mut self, owner: usize, file: usize, range: Range, wait: Option<bool>) -> Outcome {
+        self.lock_in(Mode::Exclusive, owner, file, range, wait)
+    }
+
+    pub fn lock_in(
+        &mut self,
+        mode: Mode,
+        owner: usize,
+        file: usize,
+        range: Range,
+        wait: Option<bool>,
+    ) -> Outcome {
         let id = self.fresh();
         let context = Arc::clone(&self.context);
         let wait =
@@ -104,7 +115,7 @@ impl Bench {
             owner: self.owners[owner].clone(),
             file: self.files[file].clone(),
             range,
-            mode: Mode::Exclusive,
+            mode,
             wait,
             reclaim: false,
             incarnation: 3,

@@ -17,9 +17,7 @@ impl Core {
         self.follow_holds();
         if self.grace.is_some() {
             // Who waits is looked at when the window closes.
-            self.table.freed.clear();
-            self.table.grown.clear();
-            self.table.changed.clear();
+            self.table.forget_turns();
         } else {
             self.serve(fx);
         }
@@ -62,14 +60,7 @@ impl Core {
     /// for one, the first to come gets it, on whatever file.
     fn gather(&mut self, candidates: &mut BTreeSet<u64>) {
         let mut found = Vec::new();
-        while let Some((file, range)) = self.table.freed.pop() {
-            let seq = |ix| self.table.queue.seq(ix);
-            self.table.each_waiting(file, range, &mut |ix| found.push(seq(ix)));
-        }
-        while let Some((owner, file)) = self.table.grown.pop() {
-            let waiting = self.table.queue.own_on(owner, file);
-            found.extend(waiting.map(|ix| self.table.queue.seq(ix)));
-        }
+        self.table.take_turns(&mut found);
         if candidates.is_empty() {
             // Built at once: there may be thousands.
             *candidates = found.into_iter().collect();

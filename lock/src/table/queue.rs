@@ -213,7 +213,7 @@ impl Table {
         self.names.disuse_owner(owner);
         self.names.file_shrank(file);
         if waiter.granted.is_none() {
-            self.note_freed(file, range);
+            self.note_freed(file, range, mode);
         } else {
             self.note_grown(owner, file);
         }
@@ -310,7 +310,6 @@ impl Table {
             let accept = &mut |entry: &WaiterEntry| accept(entry.ix());
             opposing(mode).iter().find_map(|&other| slot.queue[side(other)].find(&query, accept))
         };
-        // Most have nobody ahead, whatever they hold.
         let Some(owner) = owner else {
             return search(range, &mut accept);
         };

@@ -55,8 +55,12 @@ pub enum Recovery {
     Instant,
 }
 
-/// Bounds, each a count. A request that would pass one is refused and changes nothing. Only what a
-/// client held before is never refused: a reclaim of a recorded lock, and the roll-back of a grant.
+/// Bounds, each a count. A request that would pass one is refused and changes nothing.
+///
+/// What a client held before is not refused. The roll-back of a grant may pass a limit. A reclaim of
+/// what is on record may not, but it need not: where there is no room for the parts of a lock, one
+/// that reclaims a part of it gets the whole. Over records that are advice the rest may be somebody
+/// else's, and such a reclaim is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Locks on one file, counted by piece. Default 1,000,000.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cleat_lock::{
     Access, Config, Effect, Input, Limit, Limits, Outcome, Range, Wait, WaitEnd, WaitTimes,
 };
-use common::{Ask, Desk, S, X, ask, bytes, grant_to, reclaiming};
+use common::{Ask, Desk, S, X, ask, bytes, grant_to, reclaiming, waiting};
 
 const TTL_MS: u64 = 30_000;
 
@@ -424,4 +424,53 @@ fn nobody_is_forgotten_for_another_while_a_grace_window_is_open() {
     let outcome = desk.lock_full("new@h/1", "g", bytes(0, 0), X, ask).0;
     assert!(matches!(outcome, Outcome::Limit { which: Limit::Clients, .. }), "{outcome:?}");
     assert!(desk.core.client("idle@h").is_some());
+}
+
+#[test]
+fn a_host_beside_one_that_holds_something_is_not_forgotten_for_another() {
+    let mut desk = crowded(3, 1000);
+    come_and_go(&mut desk, "idle@gateway");
+    assert_eq!(lock_at(&mut desk, "holder@gateway"), Outcome::Granted);
+    come_and_go(&mut desk, "alone@h");
+    assert_eq!(lock_at(&mut desk, "new@i"), Outcome::Granted);
+    let known = |desk: &Desk| {
+        desk.core.clients().iter().map(|client| client.client_id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(known(&desk), ["holder@gateway", "idle@gateway", "new@i"]);
+    desk.now_ms += 10_000;
+    assert!(matches!(lock_at(&mut desk, "newer@j"), Outcome::Limit { .. }));
+    // Where all there hold nothing they go together.
+    desk.unlock("holder@gateway/1", Range::ALL);
+    desk.now_ms += 10_000;
+    assert_eq!(lock_at(&mut desk, "newer@j"), Outcome::Granted);
+    assert_eq!(known(&desk), ["new@i", "newer@j"]);
+}
+
+#[test]
+fn who_is_refused_for_another_limit_has_nobody_forgotten() {
+    let limits = Limits {
+        clients: 2,
+        locks_total: 1,
+        waiters_per_file: 1,
+        shares_total: 1,
+        ..Limits::default()
+    };
+    let mut desk = Desk::with(Config { limits, ..Config::default() });
+    let contact: Arc<[u8]> = b"addr"[..].into();
+    let there = Ask { contact, ..ask() };
+    desk.lock_full("idle/1", "f", bytes(0, 0), X, there.clone());
+    desk.unlock("idle/1", Range::ALL);
+    assert_eq!(desk.lock_full("a/1", "f", bytes(0, 0), X, there.clone()).0, Outcome::Granted);
+    assert_eq!(desk.share("a/1", Access::Read, Access::None), Outcome::Granted);
+    desk.lock_full("a/2", "f", bytes(0, 0), X, Ask { contact: there.contact.clone(), ..waiting() });
+    let image = desk.image.clone();
+    let (first, beyond) = (bytes(0, 0), bytes(5, 5));
+    let which = |outcome| match outcome {
+        Outcome::Limit { which, .. } => which,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(which(desk.lock("new/1", beyond, X)), Limit::LocksTotal);
+    assert_eq!(which(desk.lock_wait("new/1", first, X)), Limit::WaitersPerFile);
+    assert_eq!(which(desk.share("new/1", Access::Read, Access::None)), Limit::SharesTotal);
+    assert_eq!(desk.image, image);
 }

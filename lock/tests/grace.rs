@@ -7,7 +7,8 @@ mod common;
 use std::sync::Arc;
 
 use cleat_lock::{
-    Config, Core, Effect, GraceEnd, GraceEvent, Input, Outcome, Range, Record, WaitEnd, WaiterId,
+    Config, Core, Effect, GraceEnd, GraceEvent, Input, Limit, Limits, Outcome, Range, Record,
+    WaitEnd, WaiterId,
 };
 use common::{
     Ask, Desk, S, X, ask, bytes, conflict_with, grace_news, grant_to, grants, reclaiming, waiting,
@@ -529,4 +530,48 @@ fn a_grant_of_less_leaves_alone_what_was_reclaimed_beside_it() {
     desk.refuse(grant);
     assert_eq!(desk.reclaim("a", bytes(1, 6), S), Outcome::Granted);
     assert_eq!(desk.held(), "a 1-6 S, a 7-9 X");
+}
+
+#[test]
+fn a_refused_reclaim_names_one_that_is_in_its_way_and_not_what_is_doubtful() {
+    let (mut desk, _) = after_restart(&[("a", bytes(0, 4), X), ("b", bytes(5, 9), X)], false);
+    assert_eq!(desk.reclaim("b", bytes(5, 9), X), Outcome::Granted);
+    let refused = desk.reclaim("c", bytes(0, 9), X);
+    assert_eq!(conflict_with(&refused), "b");
+    assert_eq!(desk.held(), "a 0-4 X, b 5-9 X");
+}
+
+#[test]
+fn a_reclaim_that_a_limit_refuses_ends_no_grant() {
+    let limits = Limits { locks_per_client: 2, ..Limits::default() };
+    let mut desk = Desk::with(Config { limits, ..Config::default() });
+    let contact: Arc<[u8]> = Arc::from(&b"addr"[..]);
+    desk.lock("b/1", bytes(5, 9), X);
+    desk.lock_full("a/1", "f", bytes(5, 9), X, Ask { contact, ..waiting() });
+    desk.unlock("b/1", Range::ALL);
+    desk.lock_full("a/2", "f", bytes(20, 29), X, ask());
+    desk.restart(GRACE_MS, false);
+    let image = desk.image.clone();
+    let (outcome, effects) = desk.lock_full("a/1", "f", bytes(7, 10), X, reclaiming());
+    let refused = Outcome::Limit { which: Limit::LocksPerClient, current: 2, maximum: 2 };
+    assert_eq!((outcome, effects), (refused, vec![]));
+    assert_eq!((desk.core.counters().unacknowledged, &desk.image), (1, &image));
+}
+
+#[test]
+fn what_is_reclaimed_under_a_grant_again_and_again_is_kept_once() {
+    let mut desk = Desk::new();
+    desk.lock("b", bytes(0, 99), X);
+    desk.lock_full("a", "f", bytes(0, 99), X, waiting());
+    desk.unlock("b", Range::ALL);
+    desk.restart(GRACE_MS, true);
+    let waiter = desk.core.waiters().next().unwrap().waiter;
+    for _ in 0..3 {
+        for (first, last) in [(0, 4), (5, 9), (2, 7), (50, 59)] {
+            assert_eq!(desk.reclaim("a", bytes(first, last), X), Outcome::Granted);
+        }
+    }
+    desk.refuse(waiter);
+    assert_eq!(desk.held(), "a 0-9 X, a 50-59 X");
+    assert_eq!(desk.core.grace().map(|grace| grace.reclaimed), None);
 }

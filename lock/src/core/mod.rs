@@ -9,6 +9,7 @@ mod grants;
 mod hold;
 mod lease;
 mod presence;
+mod reclaim;
 mod requests;
 mod restore;
 mod room;

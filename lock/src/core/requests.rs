@@ -1,12 +1,13 @@
 //! Test, lock, unlock and cancel: from a request to its outcome.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Core;
 use crate::effect::{Conflict, Effect, Outcome};
 use crate::error::Limit;
 use crate::input::{LockRequest, Wait};
-use crate::table::{Attrs, Ids, Put, Standing, Waiter, Wish};
+use crate::table::{Attrs, Held, Ids, Put, Standing, Waiter, Wish};
 use crate::types::{FileId, LockId, Mode, Owner, Range, WaiterId};
 
 /// The numbers of a request's owner and of its file, where they have one.
@@ -145,7 +146,7 @@ impl Core {
         mode: Mode,
     ) -> Option<Outcome> {
         let lock = self.table.blocker(owner, file?, range, mode)?;
-        Some(self.conflict(&Obstacle::Lock(lock)))
+        Some(self.conflict_with(lock))
     }
 
     fn obstacle(
@@ -158,6 +159,11 @@ impl Core {
         let table = &self.table;
         let blocker = table.blocker(owner, file, range, mode).map(Obstacle::Lock);
         blocker.or_else(|| table.ahead(owner, file, range, mode, u64::MAX).map(Obstacle::Waiter))
+    }
+
+    /// The refusal because of this lock.
+    pub(super) fn conflict_with(&self, lock: u32) -> Outcome {
+        self.conflict(&Obstacle::Lock(lock))
     }
 
     fn conflict(&self, obstacle: &Obstacle) -> Outcome {
@@ -184,6 +190,19 @@ impl Core {
         (owner, file)
     }
 
+    fn put(&self, request: &LockRequest) -> Put {
+        let &LockRequest { mode, incarnation, reclaim, .. } = request;
+        let attrs = Attrs { mode, incarnation, standing: Standing::Settled };
+        Put { attrs, now_ms: self.now_ms, blocking: false, reclaim }
+    }
+
+    /// How many pieces more there would be with this placed.
+    pub(super) fn gain_of(&self, known: Known, request: &LockRequest) -> i64 {
+        let (Some(owner), Some(file)) = known else { return 1 };
+        let plan = self.table.plan(owner, file, request.range, Some(self.put(request)));
+        plan.map_or(0, |plan| plan.gain)
+    }
+
     /// Gives the owner the lock: nothing of another owner is in the way.
     pub(super) fn place(
         &mut self,
@@ -191,19 +210,25 @@ impl Core {
         request: &LockRequest,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
-        if known.0.is_none()
-            && let Some(refusal) = self.room_for_client(&request.owner.client_id, fx)
-        {
+        let &LockRequest { id, range, incarnation, reclaim, .. } = request;
+        let put = self.put(request);
+        // Who is new, or new on the file, has nothing there that the lock could merge with or cut.
+        let (mut plan, gain) = match known {
+            (Some(owner), Some(file)) => {
+                let plan = self.table.plan(owner, file, range, Some(put));
+                let gain = plan.as_ref().map_or(0, |plan| plan.gain);
+                (plan, gain)
+            }
+            _ => (None, 1),
+        };
+        let client = self.client_of(known.0, &request.owner);
+        let refusal = self.too_many_locks_of(client, known.1, gain);
+        if let Some(refusal) = refusal.or_else(|| self.room_for(client, &request.owner, fx)) {
             return refusal;
         }
-        let &LockRequest { id, range, mode, incarnation, reclaim, .. } = request;
         let (owner, file) = self.intern(known, request);
-        let attrs = Attrs { mode, incarnation, standing: Standing::Settled };
-        let put = Put { attrs, now_ms: self.now_ms, blocking: false, reclaim };
-        let plan = self.table.plan(owner, file, range, Some(put));
-        let gain = plan.as_ref().map_or(0, |plan| plan.gain);
-        if let Some(refusal) = self.too_many_locks(owner, file, gain) {
-            return refusal;
+        if known.0.is_none() || known.1.is_none() {
+            plan = self.table.plan(owner, file, range, Some(put));
         }
         self.register(owner, incarnation, &request.contact, fx);
         self.drop_undo(owner, file, range, fx);
@@ -216,6 +241,14 @@ impl Core {
         Outcome::Granted
     }
 
+    /// The client of a request's owner, where it is known.
+    pub(super) fn client_of(&self, known: Option<u32>, owner: &Owner) -> Option<u32> {
+        match known {
+            Some(owner) => Some(self.table.names.owners[owner].client),
+            None => self.table.names.client(&owner.client_id),
+        }
+    }
+
     fn enqueue(
         &mut self,
         known: Known,
@@ -224,21 +257,21 @@ impl Core {
         obstacle: &Obstacle,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
-        if known.0.is_none()
-            && let Some(refusal) = self.room_for_client(&request.owner.client_id, fx)
-        {
+        let client = self.client_of(known.0, &request.owner);
+        if let Some(refusal) = self.too_many_waiters(client, known.1) {
             return refusal;
         }
-        let (owner, file) = self.intern(known, request);
-        if let Some(refusal) = self.too_many_waiters(owner, file) {
-            return refusal;
-        }
-        if wait.find_deadlock {
+        // For who has nothing nobody waits.
+        if let ((Some(owner), Some(file)), true) = (known, wait.find_deadlock) {
             let &LockRequest { range, mode, .. } = request;
             if let Some(cycle) = self.cycle(Wish { owner, file, range, mode, seq: u64::MAX }) {
                 return cycle;
             }
         }
+        if let Some(refusal) = self.room_for(client, &request.owner, fx) {
+            return refusal;
+        }
+        let (owner, file) = self.intern(known, request);
         self.register(owner, request.incarnation, &request.contact, fx);
         let waiter = Waiter {
             id: request.id,
@@ -357,30 +390,75 @@ impl Core {
 
     /// The refusal, where the table may not grow by `gain` pieces.
     pub(super) fn too_many_locks(&self, owner: u32, file: u32, gain: i64) -> Option<Outcome> {
-        let Ok(gain @ 1..) = u64::try_from(gain) else {
-            return None;
-        };
-        let (names, limits) = (&self.table.names, &self.config.limits);
-        let client = &names.clients[names.owners[owner].client];
-        [
-            (Limit::LocksPerFile, names.files[file].held, limits.locks_per_file),
-            (Limit::LocksPerClient, client.held, limits.locks_per_client),
-            (Limit::LocksTotal, self.table.locks.len(), limits.locks_total),
-        ]
-        .into_iter()
-        .find(|&(_, current, maximum)| current.saturating_add(gain) > maximum)
-        .map(|(which, current, maximum)| Outcome::Limit { which, current, maximum })
+        self.too_many_locks_of(Some(self.table.names.owners[owner].client), Some(file), gain)
     }
 
-    fn too_many_waiters(&self, owner: u32, file: u32) -> Option<Outcome> {
+    /// The same for a client and a file that may be new.
+    fn too_many_locks_of(
+        &self,
+        client: Option<u32>,
+        file: Option<u32>,
+        gain: i64,
+    ) -> Option<Outcome> {
         let (names, limits) = (&self.table.names, &self.config.limits);
-        let client = &names.clients[names.owners[owner].client];
-        [
-            (Limit::WaitersPerFile, names.files[file].waiting, limits.waiters_per_file),
-            (Limit::WaitersPerClient, client.waiting, limits.waiters_per_client),
-        ]
-        .into_iter()
-        .find(|&(_, current, maximum)| current >= maximum)
-        .map(|(which, current, maximum)| Outcome::Limit { which, current, maximum })
+        let of_file = file.map_or(0, |file| names.files[file].held);
+        let of_client = client.map_or(0, |client| names.clients[client].held);
+        let counts = [
+            (Limit::LocksPerFile, of_file, limits.locks_per_file),
+            (Limit::LocksPerClient, of_client, limits.locks_per_client),
+            (Limit::LocksTotal, self.table.locks.len(), limits.locks_total),
+        ];
+        beyond(counts, gain)
     }
+
+    /// The refusal, where to cut a range out of what others have there would part their pieces
+    /// beyond a limit, `own` more pieces being held at the same time.
+    pub(super) fn too_many_parts(
+        &self,
+        of_others: &[u32],
+        range: Range,
+        own: i64,
+    ) -> Option<Outcome> {
+        let (names, limits) = (&self.table.names, &self.config.limits);
+        let mut parted = BTreeMap::new();
+        for &ix in of_others {
+            let (before, after) = self.table.locks.range(ix).without(range);
+            if before.is_some() && after.is_some() {
+                let &Held { owner, file, .. } = self.table.locks.get(ix);
+                *parted.entry((file, names.owners[owner].client)).or_insert(0) += 1;
+            }
+        }
+        let gain = own + parted.values().sum::<i64>();
+        parted.into_iter().find_map(|((file, client), more)| {
+            let of_file = (Limit::LocksPerFile, names.files[file].held, limits.locks_per_file);
+            let total = (Limit::LocksTotal, self.table.locks.len(), limits.locks_total);
+            let held = names.clients[client].held;
+            let of_client = [(Limit::LocksPerClient, held, limits.locks_per_client)];
+            beyond([of_file, total], gain).or_else(|| beyond(of_client, more))
+        })
+    }
+
+    fn too_many_waiters(&self, client: Option<u32>, file: Option<u32>) -> Option<Outcome> {
+        let (names, limits) = (&self.table.names, &self.config.limits);
+        let of_file = file.map_or(0, |file| names.files[file].waiting);
+        let of_client = client.map_or(0, |client| names.clients[client].waiting);
+        let counts = [
+            (Limit::WaitersPerFile, of_file, limits.waiters_per_file),
+            (Limit::WaitersPerClient, of_client, limits.waiters_per_client),
+        ];
+        beyond(counts, 1)
+    }
+}
+
+/// The refusal, where one of these counts may not grow by `gain`.
+pub(super) fn beyond(
+    counts: impl IntoIterator<Item = (Limit, u64, u64)>,
+    gain: i64,
+) -> Option<Outcome> {
+    let Ok(gain @ 1..) = u64::try_from(gain) else {
+        return None;
+    };
+    let mut counts = counts.into_iter();
+    let passed = counts.find(|&(_, current, maximum)| current.saturating_add(gain) > maximum);
+    passed.map(|(which, current, maximum)| Outcome::Limit { which, current, maximum })
 }

@@ -28,9 +28,9 @@ pub enum Effect {
         /// Which grant.
         waiter: WaiterId,
     },
-    /// A waiter is forgotten, and not by its owner's doing: it will not get its lock, and where it
-    /// was granted and not acknowledged it has it no more. Clients that send what is blocked again
-    /// need not be told.
+    /// A waiter is forgotten, though nobody cancelled it: it will not get its lock, and where it was
+    /// granted and not acknowledged it has it no more. Clients that send what is blocked again need
+    /// not be told.
     WaitOver {
         /// Which request.
         waiter: WaiterId,
@@ -111,10 +111,14 @@ pub struct Grant {
     pub mode: Mode,
     /// How to call back: from the latest request.
     pub context: Arc<[u8]>,
+    /// Whether an earlier life of the server may have told it, because the grant was on record when
+    /// the table was restored. A client that took its lock then may deny to want it when it is told
+    /// once more: its "no" is no refusal of the lock ([`GrantAck::Assumed`](crate::GrantAck)).
+    pub told: bool,
 }
 
 /// Why a wait ended without the lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitEnd {
     /// Its time was over: [`Wait::timeout_ms`](crate::Wait).
     TimedOut,
@@ -122,7 +126,14 @@ pub enum WaitEnd {
     Limit,
     /// It has come into a cycle by what its owner, without waiting for that, got or gave up since:
     /// an upgrade, say, of what another waits for behind somebody else.
-    Deadlock,
+    Deadlock {
+        /// The owners, each waiting for the next and the last for the first; its own first.
+        cycle: Vec<Owner>,
+    },
+    /// Its owner unlocked some of the range.
+    Unlocked,
+    /// It was to upgrade what its owner holds no more.
+    NothingToUpgrade,
     /// What its client had was released ([`Input::FreeAll`](crate::Input::FreeAll)) or this by order
     /// ([`Input::Clear`](crate::Input::Clear)), or the client stayed away or was silent for too long.
     Released,

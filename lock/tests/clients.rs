@@ -186,16 +186,18 @@ fn a_record_outlives_the_lapse_of_its_client() {
     assert!(desk.core.client("a").is_none());
 }
 
-fn timing(timeout_ms: u64, expires_ms: u64) -> Ask {
-    let context = Arc::from(&b"callback"[..]);
-    Ask { wait: Some(Wait { context, expires_ms, timeout_ms, find_deadlock: true }), ..ask() }
+fn timing(timeout_ms: u64, silence_ms: u64) -> Ask {
+    let (context, timeout_ms) = (Arc::from(&b"callback"[..]), Some(timeout_ms));
+    Ask { wait: Some(Wait { context, silence_ms, timeout_ms, find_deadlock: true }), ..ask() }
 }
 
 #[test]
 fn a_wait_that_is_over_is_told() {
     let mut desk = Desk::new();
     desk.lock("a", bytes(0, 9), S);
-    let timeout = timing(Wait::TIMEOUT_MS_DEFAULT, 0);
+    let mut timeout = timing(0, 0);
+    // As long as the configuration says, which is a minute.
+    timeout.wait.as_mut().unwrap().timeout_ms = None;
     assert_eq!(desk.lock_full("b", "f", bytes(0, 9), X, timeout.clone()).0, Outcome::Blocked);
     let waiter = desk.core.waiters().next().unwrap().waiter;
     desk.lock_wait("c", bytes(0, 9), S);
@@ -214,16 +216,19 @@ fn a_wait_that_is_over_is_told() {
 }
 
 #[test]
-fn a_timeout_survives_a_restart_and_ends_with_the_grant() {
+fn a_timeout_begins_anew_after_a_restart_and_ends_with_the_grant() {
     let mut desk = Desk::new();
     desk.lock("a", bytes(0, 9), X);
     desk.lock_full("b", "f", bytes(0, 9), X, timing(5_000, 0));
     desk.lock_full("c", "f", bytes(0, 9), X, timing(9_000, 0));
+    // Down for longer than they wait, and then nobody is served for a while.
+    desk.now_ms += 60_000;
     desk.restart(90_000, true);
-    assert_eq!(desk.core.next_deadline(), Some(6_000));
+    assert_eq!(desk.core.next_deadline(), Some(61_000 + 90_000));
+    desk.now_ms += 20_000;
     let waiter = grant_to(&desk.unlock("a", Range::ALL), "b");
-    assert_eq!(desk.core.next_deadline(), Some(10_000));
-    let effects = desk.tick_at(20_000);
+    assert_eq!(desk.core.next_deadline(), Some(81_000 + 9_000));
+    let effects = desk.tick_at(90_000);
     assert!(
         matches!(&effects[..], [Effect::WaitOver { why: WaitEnd::TimedOut, .. }]),
         "{effects:?}"
@@ -236,8 +241,8 @@ fn a_timeout_survives_a_restart_and_ends_with_the_grant() {
 fn silence_and_timeout_end_a_wait_whichever_comes_first() {
     let mut desk = Desk::new();
     desk.lock("a", bytes(0, 9), X);
-    desk.lock_full("b", "f", bytes(0, 9), X, timing(5_000, 4_000));
-    desk.lock_full("c", "f", bytes(0, 9), X, timing(5_000, 8_000));
+    desk.lock_full("b", "f", bytes(0, 9), X, timing(5_000, 3_000));
+    desk.lock_full("c", "f", bytes(0, 9), X, timing(5_000, 7_000));
     assert_eq!(desk.core.next_deadline(), Some(4_000));
     assert!(desk.tick_at(4_000).is_empty(), "who is silent is told nothing");
     assert_eq!(desk.core.next_deadline(), Some(6_000));

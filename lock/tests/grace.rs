@@ -269,7 +269,37 @@ fn where_the_table_is_advice_grants_are_told_again_after_the_window() {
     desk.now_ms += GRACE_MS;
     let effects = desk.step(Input::Tick);
     grant_to(&effects, "b");
+    assert_eq!(told(&effects), [true], "before the power cut");
     assert_eq!(desk.held(), "b 0-9 X");
+}
+
+/// Of each grant whether its client may have heard of it from an earlier life of the server.
+fn told(effects: &[Effect]) -> Vec<bool> {
+    let told = |effect: &Effect| match effect {
+        Effect::Grant(grant) => Some(grant.told),
+        _ => None,
+    };
+    effects.iter().filter_map(told).collect()
+}
+
+#[test]
+fn a_grant_made_in_the_first_step_of_a_life_was_told_by_no_earlier_one() {
+    let config = Config { recovery: cleat_lock::Recovery::Instant, ..Config::default() };
+    let mut desk = Desk::with(config);
+    desk.lock("a", bytes(0, 9), X);
+    desk.lock("c", bytes(10, 19), X);
+    desk.lock_wait("b", bytes(0, 9), X);
+    desk.lock_wait("d", bytes(10, 19), X);
+    assert_eq!(told(&desk.unlock("a", Range::ALL)), [false]);
+    // The store lost the lock that d waits for, and b's grant is on record.
+    let of_c =
+        |record: &Record| matches!(record, Record::Lock(lock) if *lock.owner.owner_id == *"c");
+    let records: Vec<Record> = desk.records().into_iter().filter(|it| !of_c(it)).collect();
+    let mut effects = Vec::new();
+    desk.core = Core::restore(desk.config.clone(), desk.now_ms, records, GRACE_MS, true);
+    desk.core.step(desk.now_ms, Input::Tick, &mut effects);
+    let names: Vec<String> = grants(&effects).into_iter().map(|(name, _)| name).collect();
+    assert_eq!((names, told(&effects)), (vec!["b".to_owned(), "d".to_owned()], vec![true, false]));
 }
 
 #[test]
@@ -473,8 +503,7 @@ fn with_a_cycle_closed_in_the_window() -> Desk {
 fn one_wait_ends_with_the_window(mut desk: Desk) {
     desk.reclaim("c", bytes(0, 4), X);
     let (_, effects) = desk.lock_full("b", "f", bytes(10, 19), X, reclaiming());
-    let deadlock = WaitEnd::Deadlock;
-    let ended = |it: &&Effect| matches!(it, Effect::WaitOver { why, .. } if *why == deadlock);
+    let ended = |it: &&Effect| matches!(it, Effect::WaitOver { why: WaitEnd::Deadlock { .. }, .. });
     assert_eq!(effects.iter().filter(ended).count(), 1, "{effects:?}");
     assert_eq!(desk.queue().len(), 1);
     for owner in ["a", "b", "c"] {

@@ -228,6 +228,8 @@ proptest! {
                 desk.restart(60_000, !advice);
                 continue;
             };
+            // What is due comes first, and is no part of what is refused.
+            desk.step(Input::Tick);
             let (image, counted) = (desk.image.clone(), |desk: &Desk| {
                 [Limit::LocksPerFile, Limit::LocksPerClient, Limit::LocksTotal]
                     .map(|which| count(&desk.core, which, op))

@@ -97,9 +97,9 @@ impl<'a> Words<'a> {
     }
 
     fn wait(&mut self) -> Option<Wait> {
-        let timeout_ms = self.number("timeout").unwrap_or(0);
+        let timeout_ms = Some(self.number("timeout").unwrap_or(0));
         let context = Arc::from(&b"callback"[..]);
-        self.has("wait").then_some(Wait { context, expires_ms: 0, timeout_ms, find_deadlock: true })
+        self.has("wait").then_some(Wait { context, silence_ms: 0, timeout_ms, find_deadlock: true })
     }
 }
 

@@ -142,7 +142,6 @@ impl Lockd {
             inbox,
             waiting: HashMap::new(),
             effects: Vec::new(),
-            restoring: false,
             settled: false,
             metrics: published,
             contacts: Arc::clone(&contacts),
@@ -247,8 +246,6 @@ struct Driver {
     inbox: Receiver<Message>,
     waiting: HashMap<Token, oneshot::Sender<Outcome>>,
     effects: Vec<Effect>,
-    /// Whether the effects at hand are those of the restored table.
-    restoring: bool,
     /// Whether the store knows that no window is open.
     settled: bool,
     metrics: watch::Sender<Metrics>,
@@ -262,7 +259,6 @@ impl Driver {
         let _alarm = Alarm(self.failed.clone());
         // What the restored table already calls for: a window to open, waiters whose turn it is.
         self.step(Input::Tick);
-        self.restoring = true;
         let mut stop = false;
         while !stop {
             if !self.settle() {
@@ -340,7 +336,6 @@ impl Driver {
         let (counters, grace) = (self.core.counters(), self.core.grace());
         self.metrics.send_replace(Metrics { counters, grace });
         words.into_iter().for_each(|word| self.say(word));
-        self.restoring = false;
         self.note_settled();
         true
     }
@@ -366,7 +361,7 @@ impl Driver {
                 }
             }
             Effect::Grant(grant) => {
-                let told = self.restoring;
+                let told = grant.told;
                 let _ = self.events.send(Event::Grant { grant, told });
             }
             Effect::GrantOver { waiter } => {

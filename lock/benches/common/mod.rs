@@ -107,8 +107,12 @@ impl Bench {
     ) -> Outcome {
         let id = self.fresh();
         let context = Arc::clone(&self.context);
-        let wait =
-            wait.map(|find_deadlock| Wait { context, expires_ms: 0, timeout_ms: 0, find_deadlock });
+        let wait = wait.map(|find_deadlock| Wait {
+            context,
+            silence_ms: 0,
+            timeout_ms: Some(0),
+            find_deadlock,
+        });
         let request = LockRequest {
             token: Token(1),
             id,

@@ -85,6 +85,7 @@ impl Core {
             // While the table was only advice these might have been promised to somebody else.
             fx.extend(self.tell_grants());
         }
+        self.table.queue.count_all(self.now_ms);
         self.table.wake_all();
     }
 }

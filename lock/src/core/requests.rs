@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Core;
-use crate::effect::{Conflict, Effect, Outcome};
+use crate::effect::{Conflict, Effect, Outcome, WaitEnd};
 use crate::error::Limit;
 use crate::input::{LockRequest, Wait};
-use crate::table::{Attrs, Held, Ids, Put, Standing, Waiter, Wish};
+use crate::table::{Again, Attrs, Held, Ids, Put, Standing, Waiter, Wish, later};
 use crate::types::{FileId, LockId, Mode, Owner, Range, WaiterId};
 
 /// The numbers of a request's owner and of its file, where they have one.
@@ -19,6 +19,12 @@ enum Obstacle {
     Lock(u32),
     /// A request that came before.
     Waiter(u32),
+}
+
+/// How a request waits, and whether for an upgrade.
+struct Waits {
+    wait: Wait,
+    upgrade: bool,
 }
 
 impl Core {
@@ -37,14 +43,24 @@ impl Core {
         self.conflict_for(owner, file, range, mode).unwrap_or(Outcome::Free)
     }
 
-    pub(super) fn lock(&mut self, mut request: LockRequest, fx: &mut Vec<Effect>) -> Outcome {
+    pub(super) fn lock(&mut self, request: LockRequest, fx: &mut Vec<Effect>) -> Outcome {
+        self.lock_or_upgrade(request, false, fx)
+    }
+
+    /// Serves a lock, or an exclusive one over what its owner holds.
+    pub(super) fn lock_or_upgrade(
+        &mut self,
+        mut request: LockRequest,
+        upgrade: bool,
+        fx: &mut Vec<Effect>,
+    ) -> Outcome {
         let owner = self.asker(&request.owner);
         if let (Some(owner), false) = (owner, request.reclaim) {
             self.end_former_life(owner, request.incarnation, fx);
         }
         let file = self.table.names.file(&request.file);
         if let (Some(owner), Some(file)) = (owner, file)
-            && let Some(outcome) = self.lock_again(owner, file, &request, fx)
+            && let Some(outcome) = self.lock_again((owner, file), &request, upgrade, fx)
         {
             return outcome;
         }
@@ -66,6 +82,7 @@ impl Core {
             (None, _) => self.place((owner, file), &request, fx),
             (Some(obstacle), None) => self.conflict(&obstacle),
             (Some(obstacle), Some(wait)) => {
+                let wait = Waits { wait, upgrade };
                 self.enqueue((owner, file), &request, wait, &obstacle, fx)
             }
         }
@@ -75,9 +92,9 @@ impl Core {
     /// did not hear of its grant, or that did not get the reply. `None` = it is a new one.
     fn lock_again(
         &mut self,
-        owner: u32,
-        file: u32,
+        (owner, file): (u32, u32),
         request: &LockRequest,
+        upgrade: bool,
         fx: &mut Vec<Effect>,
     ) -> Option<Outcome> {
         let &LockRequest { range, mode, incarnation, reclaim, .. } = request;
@@ -93,12 +110,18 @@ impl Core {
             } else if let (Some(wait), false) = (&request.wait, reclaim) {
                 if let Some(cycle) = self.cycle_since(waiter, wait) {
                     self.table.remove_waiter(waiter, fx);
-                    return Some(cycle);
+                    return Some(Outcome::Deadlock { cycle });
                 }
                 self.register(owner, incarnation, &request.contact, fx);
-                let context = Arc::clone(&wait.context);
-                self.table.queue.refresh(waiter, context, wait.expires_ms, incarnation);
-                fx.push(self.table.put_waiter(waiter));
+                let &Wait { ref context, silence_ms, find_deadlock, .. } = wait;
+                let context = Arc::clone(context);
+                let again = Again { context, silence_ms, find_deadlock, incarnation, upgrade };
+                if self.table.queue.refresh(waiter, again) {
+                    fx.push(self.table.put_waiter(waiter));
+                }
+                if self.grace.is_none() {
+                    self.table.queue.count_silence(waiter, self.now_ms);
+                }
                 return Some(Outcome::Blocked);
             }
         }
@@ -114,27 +137,26 @@ impl Core {
         Some(Outcome::Granted)
     }
 
-    /// The refusal, where a request that waits has come into a cycle since it was let wait: who does
-    /// not ask for cycles to be found may close one.
-    fn cycle_since(&mut self, waiter: u32, wait: &Wait) -> Option<Outcome> {
+    /// The cycle into which a request that waits has come since it was let wait: who does not ask
+    /// for cycles to be found may close one.
+    fn cycle_since(&mut self, waiter: u32, wait: &Wait) -> Option<Vec<Owner>> {
         if !wait.find_deadlock || self.grace.is_some() {
             return None;
         }
         self.cycle_of(waiter)
     }
 
-    /// The refusal, where a request that waits is in a cycle.
-    pub(super) fn cycle_of(&mut self, waiter: u32) -> Option<Outcome> {
+    /// The cycle that a request that waits is in.
+    pub(super) fn cycle_of(&mut self, waiter: u32) -> Option<Vec<Owner>> {
         let (range, seq) = (self.table.queue.range(waiter), self.table.queue.seq(waiter));
         let &Waiter { owner, file, mode, .. } = self.table.queue.get(waiter);
         self.cycle(Wish { owner, file, range, mode, seq })
     }
 
-    fn cycle(&mut self, wish: Wish) -> Option<Outcome> {
+    fn cycle(&mut self, wish: Wish) -> Option<Vec<Owner>> {
         let cycle = self.table.cycle(wish, self.config.limits.deadlock_edges)?;
         let owners = &self.table.names.owners;
-        let cycle = cycle.into_iter().map(|owner| owners[owner].owner.clone()).collect();
-        Some(Outcome::Deadlock { cycle })
+        Some(cycle.into_iter().map(|owner| owners[owner].owner.clone()).collect())
     }
 
     /// The refusal, where a lock of another owner is in the way.
@@ -253,7 +275,7 @@ impl Core {
         &mut self,
         known: Known,
         request: &LockRequest,
-        wait: Wait,
+        Waits { wait, upgrade }: Waits,
         obstacle: &Obstacle,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
@@ -265,7 +287,7 @@ impl Core {
         if let ((Some(owner), Some(file)), true) = (known, wait.find_deadlock) {
             let &LockRequest { range, mode, .. } = request;
             if let Some(cycle) = self.cycle(Wish { owner, file, range, mode, seq: u64::MAX }) {
-                return cycle;
+                return Outcome::Deadlock { cycle };
             }
         }
         if let Some(refusal) = self.room_for(client, &request.owner, fx) {
@@ -273,6 +295,7 @@ impl Core {
         }
         let (owner, file) = self.intern(known, request);
         self.register(owner, request.incarnation, &request.contact, fx);
+        let timeout_ms = wait.timeout_ms.unwrap_or(self.config.blocking_timeout_ms);
         let waiter = Waiter {
             id: request.id,
             owner,
@@ -280,11 +303,15 @@ impl Core {
             mode: request.mode,
             incarnation: request.incarnation,
             queued_ms: self.now_ms,
-            expires_ms: wait.expires_ms,
-            deadline_ms: self.deadline_ms(wait.timeout_ms),
+            silence_ms: wait.silence_ms,
+            timeout_ms,
+            expires_ms: later(self.now_ms, wait.silence_ms),
+            deadline_ms: later(self.now_ms, timeout_ms),
             find_deadlock: wait.find_deadlock,
+            upgrade,
             context: wait.context,
             granted: None,
+            told: false,
         };
         let seq = self.table.queue.next_seq;
         let ix = self.table.insert_waiter(request.range, seq, waiter);
@@ -294,11 +321,6 @@ impl Core {
         fx.push(self.table.put_waiter(ix));
         self.counters.blocked += 1;
         Outcome::Blocked
-    }
-
-    /// When a wait that starts now is over; 0 = never.
-    fn deadline_ms(&self, timeout_ms: u64) -> u64 {
-        if timeout_ms == 0 { 0 } else { self.now_ms.saturating_add(timeout_ms) }
     }
 
     pub(super) fn unlock(
@@ -366,7 +388,11 @@ impl Core {
     fn give_up(&mut self, ix: u32, fx: &mut Vec<Effect>) {
         let range = self.table.queue.range(ix);
         let &Waiter { owner, file, ref granted, .. } = self.table.queue.get(ix);
-        let told = granted.is_some() && !self.records_are_advice();
+        if granted.is_none() {
+            self.counters.cancelled += 1;
+            return self.end_wait(ix, WaitEnd::Unlocked, fx);
+        }
+        let told = !self.records_are_advice();
         self.abandon(ix, fx);
         if told {
             self.let_stand(owner, file, range, fx);

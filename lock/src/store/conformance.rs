@@ -57,9 +57,10 @@ fn waiter(id: u64, file: &[u8], owner: &Owner) -> Record {
         mode: Mode::Shared,
         incarnation: 3,
         queued_ms: 5,
-        expires_ms: 6,
-        deadline_ms: 0,
+        silence_ms: 6,
+        timeout_ms: 0,
         find_deadlock: true,
+        upgrade: false,
         context: Arc::from(&b"context"[..]),
         granted: None,
     })

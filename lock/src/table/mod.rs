@@ -18,7 +18,7 @@ pub(crate) use deadlock::Wish;
 pub(crate) use locks::{Attrs, Held, Standing};
 pub(crate) use names::{ClientSlot, Names};
 pub(crate) use place::{Ids, Put};
-pub(crate) use queue::Waiter;
+pub(crate) use queue::{Again, Waiter, later};
 pub(crate) use shares::Share;
 
 use std::collections::BTreeSet;

@@ -180,11 +180,15 @@ mod tests {
                 mode,
                 incarnation: 1,
                 queued_ms: 0,
+                silence_ms: 0,
+                timeout_ms: 0,
                 expires_ms: 0,
                 deadline_ms: 0,
                 find_deadlock: false,
+                upgrade: false,
                 context: Arc::default(),
                 granted: None,
+                told: false,
             };
             table.insert_waiter(Range::ALL, seq, waiter);
         }

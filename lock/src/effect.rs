@@ -81,7 +81,7 @@ impl Taken {
 }
 
 /// Why locks were taken from a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TakenWhy {
     /// It did not reclaim them and has not acknowledged the restart, and they stand no longer.
     Unreachable,
@@ -89,6 +89,11 @@ pub enum TakenWhy {
     NotReclaimed,
     /// The grace window was ended by order, before it reclaimed them.
     Ordered,
+    /// The records were advice, and another client reclaimed the same first.
+    Contradicted {
+        /// Which client.
+        by: Arc<str>,
+    },
     /// They were in somebody's way and it has answered nothing since then.
     Silent {
         /// On the core's clock.
@@ -182,7 +187,14 @@ pub enum Outcome {
     /// A reclaim of something not on record, with no grace window open to admit it.
     ReclaimRefused,
     /// The client cannot be forgotten: it holds or awaits something.
-    StillHolds,
+    StillHolds {
+        /// The locks it holds.
+        locks: u64,
+        /// The requests of its that wait.
+        waiters: u64,
+        /// Its share reservations.
+        shares: u64,
+    },
 }
 
 impl Outcome {
@@ -195,6 +207,7 @@ impl Outcome {
                 offset: conflict.range.offset(),
                 length: conflict.range.length(),
                 exclusive: conflict.mode == Mode::Exclusive,
+                waits: conflict.waits,
             }),
             Outcome::ShareConflict(conflict) => Some(LockError::ShareConflict {
                 owner_id: Arc::clone(&conflict.owner.owner_id),
@@ -207,17 +220,25 @@ impl Outcome {
             Outcome::Deadlock { cycle } => Some(LockError::Deadlock {
                 cycle: cycle.iter().map(|owner| Arc::clone(&owner.owner_id)).collect(),
             }),
+            &Outcome::Limit {
+                which: which @ (Limit::Clients | Limit::ClientsPerSource),
+                current,
+                maximum,
+            } => Some(LockError::ConnectionLimit { which, current, maximum }),
             &Outcome::Limit { which, current, maximum } => {
                 Some(LockError::LimitExceeded { which, current, maximum })
             }
-            Outcome::NotFound | Outcome::ReclaimRefused => Some(LockError::NotFound),
+            Outcome::NotFound => Some(LockError::NotFound),
+            Outcome::ReclaimRefused => Some(LockError::ReclaimRefused),
+            &Outcome::StillHolds { locks, waiters, shares } => {
+                Some(LockError::StillHolds { locks, waiters, shares })
+            }
             Outcome::Granted
             | Outcome::Blocked
             | Outcome::Done
             | Outcome::Free
             | Outcome::AlreadyHeld
-            | Outcome::Cleared(_)
-            | Outcome::StillHolds => None,
+            | Outcome::Cleared(_) => None,
         }
     }
 }
@@ -231,6 +252,8 @@ pub struct Conflict {
     pub range: Range,
     /// Its mode.
     pub mode: Mode,
+    /// Whether it waits in front, rather than holds.
+    pub waits: bool,
 }
 
 /// The share reservation that is in the way.
@@ -244,7 +267,8 @@ pub struct ShareConflict {
     pub deny: Access,
 }
 
-/// News of the grace window. All numbers count recorded locks, by piece, and recorded shares.
+/// News of the grace window. Numbers of locks count recorded locks, by piece, and recorded shares;
+/// numbers of reclaims count requests, each of which may be for several pieces or for a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GraceEvent {
     /// The table was restored with locks on record and the window is open.
@@ -266,9 +290,9 @@ pub enum GraceEvent {
         /// Clients that hold them.
         clients: u64,
     },
-    /// A recorded lock was reclaimed or released.
+    /// Something on record was reclaimed or released.
     Progress {
-        /// Reclaims of recorded locks granted so far.
+        /// Reclaims granted so far of what was on record and not reclaimed before.
         reclaimed: u64,
         /// Locks still waited for.
         left: u64,
@@ -277,7 +301,7 @@ pub enum GraceEvent {
     Closed {
         /// Why.
         why: GraceEnd,
-        /// Reclaims of recorded locks granted.
+        /// Reclaims granted of what was on record and not reclaimed before.
         reclaimed: u64,
         /// Locks nobody reclaimed: dropped now.
         dropped: u64,

@@ -427,7 +427,8 @@ fn a_client_is_recorded_monitored_and_forgotten() {
     let forget = |desk: &mut Desk| {
         desk.call(|token| Input::ForgetClient { token, client_id: Arc::from("a") })
     };
-    assert_eq!(forget(&mut desk).0, Outcome::StillHolds);
+    let holds = Outcome::StillHolds { locks: 2, waiters: 0, shares: 0 };
+    assert_eq!(forget(&mut desk).0, holds);
     desk.unlock("a/1", Range::ALL);
     desk.unlock("a/2", Range::ALL);
     assert!(desk.core.client("a").is_some(), "known until told to forget");

@@ -18,11 +18,11 @@ use cleat_lock::{
 use cleat_nlm::owner::ADDRESS_MARK;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::contacts::Contacts;
 use super::limits::Refusals;
-use super::log::{log_grace, log_taken};
+use super::log::{log_grace, log_refusal, log_rejected, log_taken, log_wait_over};
 
 /// The most requests that share one write to the store.
 const BATCH_REQUESTS_MAX: usize = 1024;
@@ -69,10 +69,12 @@ pub struct Settings {
     pub core: Config,
 }
 
+type Look = Box<dyn FnOnce(&Core) + Send>;
+
 enum Message {
     Ask(Input, oneshot::Sender<Outcome>),
     Tell(Input),
-    Look(Box<dyn FnOnce(&Core) + Send>),
+    Look(Look),
     Stop,
 }
 
@@ -133,6 +135,7 @@ impl Lockd {
         let now_ms = clock.now_ms();
         let contacts = Arc::new(Contacts::new(&records));
         let core = Core::restore(config, now_ms, records, settings.grace_ms, settings.exact);
+        log_rejected(core.rejected());
         let (published, metrics) = watch::channel(Metrics::default());
         let driver = Driver {
             core,
@@ -142,6 +145,7 @@ impl Lockd {
             inbox,
             waiting: HashMap::new(),
             effects: Vec::new(),
+            looks: Vec::new(),
             settled: false,
             metrics: published,
             contacts: Arc::clone(&contacts),
@@ -246,6 +250,8 @@ struct Driver {
     inbox: Receiver<Message>,
     waiting: HashMap<Token, oneshot::Sender<Outcome>>,
     effects: Vec<Effect>,
+    /// Those who look when the batch is on record.
+    looks: Vec<Look>,
     /// Whether the store knows that no window is open.
     settled: bool,
     metrics: watch::Sender<Metrics>,
@@ -301,7 +307,7 @@ impl Driver {
                 self.step(input);
             }
             Message::Tell(input) => self.step(input),
-            Message::Look(look) => look(&self.core),
+            Message::Look(look) => self.looks.push(look),
             Message::Stop => return true,
         }
         false
@@ -327,6 +333,7 @@ impl Driver {
             if let Err(error) = self.store.commit(&ops, durability) {
                 error!(%error, "lock records cannot be written: stopping, nothing is granted");
                 self.waiting.clear();
+                self.looks.clear();
                 self.failed.cancel();
                 return false;
             }
@@ -336,6 +343,7 @@ impl Driver {
         let (counters, grace) = (self.core.counters(), self.core.grace());
         self.metrics.send_replace(Metrics { counters, grace });
         words.into_iter().for_each(|word| self.say(word));
+        self.looks.drain(..).for_each(|look| look(&self.core));
         self.note_settled();
         true
     }
@@ -355,6 +363,7 @@ impl Driver {
     fn say(&mut self, effect: Effect) {
         match effect {
             Effect::Reply { token, outcome } => {
+                log_refusal(&outcome);
                 if let Some(reply) = self.waiting.remove(&token) {
                     // A caller whose connection is gone re-sends, and meets what was recorded.
                     let _ = reply.send(outcome);
@@ -369,7 +378,7 @@ impl Driver {
             }
             Effect::Grace(event) => log_grace(event, self.clock.now_ms()),
             // Clients of NLM send what is blocked again.
-            Effect::WaitOver { waiter, why, .. } => debug!(?waiter, ?why, "a wait is over"),
+            Effect::WaitOver { waiter, why, .. } => log_wait_over(waiter, &why),
             Effect::Lapsed { client_id } => {
                 info!(client = %client_id, "client did not come back: all it had is released");
             }

@@ -14,7 +14,7 @@ mod results;
 mod turns;
 
 pub use contacts::Contacts;
-pub use driver::{Event, Lockd, Metrics, Settings, Thread};
+pub use driver::{Event, Lockd, Metrics, Settings, SharedStore, Thread};
 pub use granted::call_back;
 pub use idle::{IDLE, LOOK, forget_idle};
 pub use lease::watch;

@@ -12,7 +12,7 @@ pub(super) struct Window {
     pub(super) until_ms: u64,
     /// Whether the records are all there is to reclaim.
     pub(super) exact: bool,
-    /// Reclaims of recorded locks granted.
+    /// Reclaims granted of what was on record and not reclaimed before.
     pub(super) reclaimed: u64,
     /// Unreclaimed pieces and shares, as last told.
     pub(super) told_left: u64,

@@ -1,13 +1,14 @@
 //! Reclaims, which are served in the grace window and after it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::Core;
-use crate::effect::{Effect, Outcome};
+use crate::effect::{Effect, Outcome, Taken, TakenWhy};
 use crate::input::LockRequest;
-use crate::record::Undo;
+use crate::record::{LockRecord, Undo};
 use crate::table::{Attrs, Held, Ids, Put, Standing, Waiter};
-use crate::types::{Mode, Range, WaiterId};
+use crate::types::{Mode, Owner, Range, WaiterId};
 
 /// Far from the ids that a lock itself derives from its request's.
 const FAR: u32 = 1 << 28;
@@ -39,8 +40,9 @@ impl Core {
         if let Some(&lock) = firm.first() {
             return self.conflict_with(lock);
         }
-        let gain = self.gain_of((owner, file), request);
-        if let Some(refusal) = self.too_many_parts(&advice, range, gain) {
+        let (client, gain) =
+            (self.client_of(owner, &request.owner), self.gain_of((owner, file), request));
+        if let Some(refusal) = self.too_many_parts(&advice, range, (client, gain)) {
             return refusal;
         }
         let stronger = self.stronger_on_record(owner, file, request);
@@ -180,19 +182,48 @@ impl Core {
     /// Takes the range of a reclaim out of what contradicts it.
     fn drop_advice(&mut self, advice: &[u32], request: &LockRequest, fx: &mut Vec<Effect>) {
         let mut ids = Ids::new(request.id, FAR);
-        let mut under_grants = Vec::new();
+        let (mut under_grants, mut taken) = (Vec::new(), BTreeMap::new());
         for &ix in advice {
             if let Standing::Pending(waiter) = self.table.locks.get(ix).attrs.standing {
                 under_grants.extend(self.doubt_grant(waiter, fx));
             }
             let &Held { owner, file, .. } = self.table.locks.get(ix);
-            let contradicted = self.table.locks.range(ix).intersect(request.range);
-            let plan = contradicted.and_then(|range| self.table.plan(owner, file, range, None));
-            if let Some(plan) = plan {
+            let Some(range) = self.table.locks.range(ix).intersect(request.range) else { continue };
+            let lost = self.contradicted(owner, &request.owner, &mut taken);
+            lost.locks += 1;
+            if lost.named.len() < Taken::NAMED_MAX {
+                lost.named.push(LockRecord { range, ..self.table.lock_record(ix) });
+            }
+            if let Some(plan) = self.table.plan(owner, file, range, None) {
                 self.table.apply(plan, &mut ids, fx);
             }
         }
         self.settle_reclaimed(under_grants, &mut ids, fx);
+        self.tell_contradicted(taken, fx);
+    }
+
+    /// What the client of an owner loses because another contradicts it, by the client's number.
+    pub(super) fn contradicted<'a>(
+        &self,
+        owner: u32,
+        by: &Owner,
+        taken: &'a mut BTreeMap<u32, Taken>,
+    ) -> &'a mut Taken {
+        let client = self.table.names.owners[owner].client;
+        taken.entry(client).or_insert_with(|| Taken {
+            client_id: Arc::clone(&self.table.names.clients[client].id),
+            why: TakenWhy::Contradicted { by: Arc::clone(&by.client_id) },
+            locks: 0,
+            shares: 0,
+            named: Vec::new(),
+        })
+    }
+
+    pub(super) fn tell_contradicted(&mut self, taken: BTreeMap<u32, Taken>, fx: &mut Vec<Effect>) {
+        for taken in taken.into_values() {
+            self.counters.taken += taken.locks + taken.shares;
+            fx.push(Effect::Taken(taken));
+        }
     }
 
     /// Ends a grant that is advice: its owner gave some of it up. What was reclaimed of it stays,

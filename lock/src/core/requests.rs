@@ -201,7 +201,8 @@ impl Core {
             }
         };
         let owner = table.names.owners[owner].owner.clone();
-        Outcome::Conflict(Conflict { owner, range, mode })
+        let waits = matches!(obstacle, Obstacle::Waiter(_));
+        Outcome::Conflict(Conflict { owner, range, mode, waits })
     }
 
     /// The numbers of the request's owner and file, which are as given where they were known.
@@ -438,12 +439,12 @@ impl Core {
     }
 
     /// The refusal, where to cut a range out of what others have there would part their pieces
-    /// beyond a limit, `own` more pieces being held at the same time.
+    /// beyond a limit, a `client` holding `own` more pieces at the same time.
     pub(super) fn too_many_parts(
         &self,
         of_others: &[u32],
         range: Range,
-        own: i64,
+        (client, own): (Option<u32>, i64),
     ) -> Option<Outcome> {
         let (names, limits) = (&self.table.names, &self.config.limits);
         let mut parted = BTreeMap::new();
@@ -455,11 +456,12 @@ impl Core {
             }
         }
         let gain = own + parted.values().sum::<i64>();
-        parted.into_iter().find_map(|((file, client), more)| {
+        parted.into_iter().find_map(|((file, of), parts)| {
             let of_file = (Limit::LocksPerFile, names.files[file].held, limits.locks_per_file);
             let total = (Limit::LocksTotal, self.table.locks.len(), limits.locks_total);
-            let held = names.clients[client].held;
-            let of_client = [(Limit::LocksPerClient, held, limits.locks_per_client)];
+            let of_client =
+                [(Limit::LocksPerClient, names.clients[of].held, limits.locks_per_client)];
+            let more = if client == Some(of) { parts + own } else { parts };
             beyond([of_file, total], gain).or_else(|| beyond(of_client, more))
         })
     }

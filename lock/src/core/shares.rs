@@ -1,5 +1,7 @@
 //! Share reservations: who may open a file beside whom (XNFS ch. 10, NLM_SHARE and NLM_UNSHARE).
 
+use std::collections::BTreeMap;
+
 use super::Core;
 use super::requests::beyond;
 use crate::effect::{Effect, Outcome, ShareConflict};
@@ -43,9 +45,12 @@ impl Core {
         }
         let outcome = self.place_share(request, wanted, fx);
         if outcome == Outcome::Granted {
+            let mut taken = BTreeMap::new();
             for other in advice {
+                self.contradicted(other, &request.owner, &mut taken).shares += 1;
                 self.table.release_share(other, file, fx);
             }
+            self.tell_contradicted(taken, fx);
         }
         outcome
     }

@@ -51,7 +51,7 @@ impl World {
         let (token, client_id) = (self.token(), Arc::clone(&self.names[host].client_id));
         let outcome = self.step(Input::ForgetClient { token, client_id });
         if let Some(server) = &mut self.server
-            && outcome != Some(Outcome::StillHolds)
+            && !matches!(outcome, Some(Outcome::StillHolds { .. }))
         {
             server.gone.remove(&host);
         }

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cleat::lockd::{Lockd, Settings, Thread, forget_idle};
+use cleat::lockd::{Event, Lockd, Settings, Thread, forget_idle};
 use cleat::store::Store;
-use cleat_lock::{Config, FileId, Input, LockRequest, Mode, Outcome, Owner, Range};
+use cleat_lock::store::MemoryStore;
+use cleat_lock::{
+    Config, FileId, Input, LockRequest, Mode, Outcome, Owner, Query, Range, Store as _, Wait,
+};
 use cleat_nlm::{Origin, Transport};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -15,7 +18,8 @@ struct Lab {
     lockd: Lockd,
     failed: CancellationToken,
     thread: Option<Thread>,
-    _directory: TempDir,
+    events: mpsc::UnboundedReceiver<Event>,
+    _directory: Option<TempDir>,
 }
 
 impl Drop for Lab {
@@ -32,13 +36,21 @@ impl Lab {
     fn new() -> Self {
         let directory = TempDir::new().expect("a directory");
         let (store, records) = Store::open(directory.path()).expect("a store");
+        Self::with(Arc::new(store), records, Some(directory))
+    }
+
+    fn with(
+        store: cleat::lockd::SharedStore,
+        records: Vec<cleat_lock::Record>,
+        directory: Option<TempDir>,
+    ) -> Self {
         let settings =
             Settings { power: false, grace_ms: 1000, exact: true, core: Config::default() };
-        let (events, _) = mpsc::unbounded_channel();
+        let (told, events) = mpsc::unbounded_channel();
         let failed = CancellationToken::new();
-        let started = Lockd::start(Arc::new(store), records, settings, events, failed.clone());
+        let started = Lockd::start(store, records, settings, told, failed.clone());
         let (lockd, thread) = started.expect("a thread");
-        Self { lockd, failed, thread: Some(thread), _directory: directory }
+        Self { lockd, failed, thread: Some(thread), events, _directory: directory }
     }
 
     /// A client by its name, at 10.0.0.2 unless that says where: `name@10.0.0.3`.
@@ -56,6 +68,10 @@ impl Lab {
     }
 
     async fn lock(&self, name: &str) -> Option<Outcome> {
+        self.lock_file(name, name, None).await
+    }
+
+    async fn lock_file(&self, name: &str, file: &str, wait: Option<Wait>) -> Option<Outcome> {
         let (origin, owner) = Self::owner(name);
         let (token, id) = self.lockd.ticket();
         let locking = self.lockd.contacts().begin(&origin);
@@ -63,10 +79,10 @@ impl Lab {
             token,
             id,
             owner,
-            file: FileId::new(name.as_bytes()),
+            file: FileId::new(file.as_bytes()),
             range: Range::ALL,
             mode: Mode::Exclusive,
-            wait: None,
+            wait,
             reclaim: false,
             incarnation: 1,
             contact: locking.put(|contact, _| contact),
@@ -156,4 +172,49 @@ async fn an_idle_host_behind_a_gateway_is_known_as_long_as_another_there_holds_s
         names = names_once(&lab, 0) => names,
     };
     assert_eq!(names, Vec::<Vec<u8>>::new());
+}
+
+fn waiting() -> Option<Wait> {
+    let context = Arc::default();
+    Some(Wait { context, silence_ms: 0, timeout_ms: Some(0), find_deadlock: true })
+}
+
+#[tokio::test]
+async fn what_the_store_does_not_take_is_neither_answered_nor_granted() {
+    let store = Arc::new(MemoryStore::new());
+    let shared: cleat::lockd::SharedStore = store.clone();
+    let mut lab = Lab::with(shared, Vec::new(), None);
+    assert_eq!(lab.lock("a").await, Some(Outcome::Granted));
+    assert_eq!(lab.lock_file("b", "a", waiting()).await, Some(Outcome::Blocked));
+    let before = store.image();
+    store.freeze_after(0);
+    let (unlocked, seen) = (lab.unlock("a"), lab.lockd.look(|core| core.counters().locks));
+    let (unlocked, seen) = tokio::join!(unlocked, seen);
+    assert_eq!((unlocked, seen), (None, None), "nothing is said of what is not on record");
+    let ended = tokio::time::timeout(Duration::from_secs(5), lab.failed.cancelled());
+    ended.await.expect("the server is told");
+    assert!(lab.events.recv().await.is_none(), "b is granted nothing, and the service is gone");
+    assert_eq!(lab.lock("c").await, None);
+    assert!(store.image_is(&before));
+}
+
+#[tokio::test]
+async fn a_look_shows_only_what_is_on_record() {
+    let store = Arc::new(MemoryStore::new());
+    let shared: cleat::lockd::SharedStore = store.clone();
+    let lab = Lab::with(shared, Vec::new(), None);
+    // While the service is held up, so that what follows is one batch.
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let held_up = lab.lockd.look(move |_| drop(held.recv()));
+    let on_record = move |core: &cleat_lock::Core| {
+        let records = store.list(&Query::All).expect("listed");
+        core.records().all(|record| records.contains(&record))
+    };
+    let (locked, look) = (lab.lock("a"), lab.lockd.look(on_record));
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        drop(hold);
+    };
+    let (_, locked, seen, ()) = tokio::join!(held_up, locked, look, release);
+    assert_eq!((locked, seen), (Some(Outcome::Granted), Some(true)));
 }

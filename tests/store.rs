@@ -88,17 +88,22 @@ fn what_was_lost_makes_the_records_advice_until_a_window_was_held_to_its_end() {
 
 #[test]
 fn the_store_is_a_store_of_lock_records() {
-    cleat_lock::store::conformance::run(|| {
-        let directory = TempDir::new().expect("a directory");
+    let open = |directory: TempDir| {
         let (store, _) = Store::open(directory.path()).expect("a store");
-        Kept { store, _directory: directory }
-    });
+        Kept { store, directory }
+    };
+    let make = || open(TempDir::new().expect("a directory"));
+    let reopen = |Kept { store, directory }: Kept| {
+        drop(store);
+        open(directory)
+    };
+    cleat_lock::store::conformance::run(make, reopen);
 }
 
 /// A store whose directory goes with it.
 struct Kept {
     store: Store,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl std::ops::Deref for Kept {

@@ -7,7 +7,7 @@
 
 mod common;
 
-use cleat_lock::{Config, Core, GrantAck, Input, Outcome, Recovery, WaiterId};
+use cleat_lock::{Config, Core, GrantAck, Input, Mode, Outcome, Range, Recovery, WaiterId};
 use common::{Bench, free, held};
 use divan::Bencher;
 
@@ -91,6 +91,32 @@ fn free_all(bencher: Bencher, locks: u64) {
     };
     bencher.with_inputs(filled).bench_local_values(|mut bench| {
         assert_eq!(bench.free_all(0), Outcome::Done);
+        bench
+    });
+}
+
+/// The same with nothing of another client amid, where so many owners wait for the whole file in
+/// shared mode, who hold nothing, or a lock each somewhere behind.
+#[divan::bench(args = [(10_000, false), (100_000, false), (100_000, true)], sample_count = 5,
+    sample_size = 1)]
+fn free_all_awaited(bencher: Bencher, (locks, holding): (u64, bool)) {
+    const WAITERS: usize = 1_000;
+    let filled = || {
+        let mut bench = Bench::new(100 + WAITERS, 1);
+        for n in 0..locks {
+            bench.lock(0, 0, held(n), None);
+        }
+        for waiter in 0..WAITERS {
+            if holding {
+                bench.lock_in(Mode::Shared, 100 + waiter, 0, held(locks + waiter as u64), None);
+            }
+            bench.lock_in(Mode::Shared, 100 + waiter, 0, Range::ALL, Some(false));
+        }
+        bench
+    };
+    bencher.with_inputs(filled).bench_local_values(|mut bench| {
+        assert_eq!(bench.free_all(0), Outcome::Done);
+        assert_eq!(bench.core.counters().waiting, 0);
         bench
     });
 }

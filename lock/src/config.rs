@@ -18,6 +18,11 @@ pub struct Config {
     /// clients of protocols that say [`Input::Disconnected`](crate::Input::Disconnected). Default
     /// 30,000.
     pub disconnect_ttl_ms: u64,
+    /// How long a request waits at most that does not say so itself ([`Wait::timeout_ms`]), in
+    /// milliseconds; 0 = for ever. Default 60,000.
+    ///
+    /// [`Wait::timeout_ms`]: crate::Wait::timeout_ms
+    pub blocking_timeout_ms: u64,
     /// Clients whose names are alike after the last such character come from one source, a host
     /// say, which may call itself what it likes; `None` = sources are not told apart. Default
     /// `None`.
@@ -35,6 +40,7 @@ impl Default for Config {
             recovery: Recovery::Strict,
             unreachable_hold_ms: 0,
             disconnect_ttl_ms: 30_000,
+            blocking_timeout_ms: 60_000,
             source_mark: None,
             hash_seed: 0,
         }
@@ -55,8 +61,12 @@ pub enum Recovery {
     Instant,
 }
 
-/// Bounds, each a count. A request that would pass one is refused and changes nothing. Only what a
-/// client held before is never refused: a reclaim of a recorded lock, and the roll-back of a grant.
+/// Bounds, each a count. A request that would pass one is refused and changes nothing.
+///
+/// What a client held before is not refused. The roll-back of a grant may pass a limit. A reclaim of
+/// what is on record may not, but it need not: where there is no room for the parts of a lock, one
+/// that reclaims a part of it gets the whole. Over records that are advice the rest may be somebody
+/// else's, and such a reclaim is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Locks on one file, counted by piece. Default 1,000,000.

@@ -28,9 +28,9 @@ pub enum Effect {
         /// Which grant.
         waiter: WaiterId,
     },
-    /// A waiter is forgotten, and not by its owner's doing: it will not get its lock, and where it
-    /// was granted and not acknowledged it has it no more. Clients that send what is blocked again
-    /// need not be told.
+    /// A waiter is forgotten, though nobody cancelled it: it will not get its lock, and where it was
+    /// granted and not acknowledged it has it no more. Clients that send what is blocked again need
+    /// not be told.
     WaitOver {
         /// Which request.
         waiter: WaiterId,
@@ -81,7 +81,7 @@ impl Taken {
 }
 
 /// Why locks were taken from a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TakenWhy {
     /// It did not reclaim them and has not acknowledged the restart, and they stand no longer.
     Unreachable,
@@ -89,6 +89,11 @@ pub enum TakenWhy {
     NotReclaimed,
     /// The grace window was ended by order, before it reclaimed them.
     Ordered,
+    /// The records were advice, and another client reclaimed the same first.
+    Contradicted {
+        /// Which client.
+        by: Arc<str>,
+    },
     /// They were in somebody's way and it has answered nothing since then.
     Silent {
         /// On the core's clock.
@@ -111,10 +116,14 @@ pub struct Grant {
     pub mode: Mode,
     /// How to call back: from the latest request.
     pub context: Arc<[u8]>,
+    /// Whether an earlier life of the server may have told it, because the grant was on record when
+    /// the table was restored. A client that took its lock then may deny to want it when it is told
+    /// once more: its "no" is no refusal of the lock ([`GrantAck::Assumed`](crate::GrantAck)).
+    pub told: bool,
 }
 
 /// Why a wait ended without the lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitEnd {
     /// Its time was over: [`Wait::timeout_ms`](crate::Wait).
     TimedOut,
@@ -122,7 +131,14 @@ pub enum WaitEnd {
     Limit,
     /// It has come into a cycle by what its owner, without waiting for that, got or gave up since:
     /// an upgrade, say, of what another waits for behind somebody else.
-    Deadlock,
+    Deadlock {
+        /// The owners, each waiting for the next and the last for the first; its own first.
+        cycle: Vec<Owner>,
+    },
+    /// Its owner unlocked some of the range.
+    Unlocked,
+    /// It was to upgrade what its owner holds no more.
+    NothingToUpgrade,
     /// What its client had was released ([`Input::FreeAll`](crate::Input::FreeAll)) or this by order
     /// ([`Input::Clear`](crate::Input::Clear)), or the client stayed away or was silent for too long.
     Released,
@@ -171,7 +187,14 @@ pub enum Outcome {
     /// A reclaim of something not on record, with no grace window open to admit it.
     ReclaimRefused,
     /// The client cannot be forgotten: it holds or awaits something.
-    StillHolds,
+    StillHolds {
+        /// The locks it holds.
+        locks: u64,
+        /// The requests of its that wait.
+        waiters: u64,
+        /// Its share reservations.
+        shares: u64,
+    },
 }
 
 impl Outcome {
@@ -184,6 +207,7 @@ impl Outcome {
                 offset: conflict.range.offset(),
                 length: conflict.range.length(),
                 exclusive: conflict.mode == Mode::Exclusive,
+                waits: conflict.waits,
             }),
             Outcome::ShareConflict(conflict) => Some(LockError::ShareConflict {
                 owner_id: Arc::clone(&conflict.owner.owner_id),
@@ -196,17 +220,25 @@ impl Outcome {
             Outcome::Deadlock { cycle } => Some(LockError::Deadlock {
                 cycle: cycle.iter().map(|owner| Arc::clone(&owner.owner_id)).collect(),
             }),
+            &Outcome::Limit {
+                which: which @ (Limit::Clients | Limit::ClientsPerSource),
+                current,
+                maximum,
+            } => Some(LockError::ConnectionLimit { which, current, maximum }),
             &Outcome::Limit { which, current, maximum } => {
                 Some(LockError::LimitExceeded { which, current, maximum })
             }
-            Outcome::NotFound | Outcome::ReclaimRefused => Some(LockError::NotFound),
+            Outcome::NotFound => Some(LockError::NotFound),
+            Outcome::ReclaimRefused => Some(LockError::ReclaimRefused),
+            &Outcome::StillHolds { locks, waiters, shares } => {
+                Some(LockError::StillHolds { locks, waiters, shares })
+            }
             Outcome::Granted
             | Outcome::Blocked
             | Outcome::Done
             | Outcome::Free
             | Outcome::AlreadyHeld
-            | Outcome::Cleared(_)
-            | Outcome::StillHolds => None,
+            | Outcome::Cleared(_) => None,
         }
     }
 }
@@ -220,6 +252,8 @@ pub struct Conflict {
     pub range: Range,
     /// Its mode.
     pub mode: Mode,
+    /// Whether it waits in front, rather than holds.
+    pub waits: bool,
 }
 
 /// The share reservation that is in the way.
@@ -233,7 +267,8 @@ pub struct ShareConflict {
     pub deny: Access,
 }
 
-/// News of the grace window. All numbers count recorded locks, by piece, and recorded shares.
+/// News of the grace window. Numbers of locks count recorded locks, by piece, and recorded shares;
+/// numbers of reclaims count requests, each of which may be for several pieces or for a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GraceEvent {
     /// The table was restored with locks on record and the window is open.
@@ -255,9 +290,9 @@ pub enum GraceEvent {
         /// Clients that hold them.
         clients: u64,
     },
-    /// A recorded lock was reclaimed or released.
+    /// Something on record was reclaimed or released.
     Progress {
-        /// Reclaims of recorded locks granted so far.
+        /// Reclaims granted so far of what was on record and not reclaimed before.
         reclaimed: u64,
         /// Locks still waited for.
         left: u64,
@@ -266,7 +301,7 @@ pub enum GraceEvent {
     Closed {
         /// Why.
         why: GraceEnd,
-        /// Reclaims of recorded locks granted.
+        /// Reclaims granted of what was on record and not reclaimed before.
         reclaimed: u64,
         /// Locks nobody reclaimed: dropped now.
         dropped: u64,

@@ -60,6 +60,8 @@ pub enum LockError {
         length: u64,
         /// Whether that range is exclusive.
         exclusive: bool,
+        /// Whether that owner waits for it, in front, rather than holds it.
+        waits: bool,
     },
     /// Another owner's share reservation of the file excludes this one.
     ShareConflict {
@@ -95,26 +97,51 @@ pub enum LockError {
     },
     /// The owner holds no such lock.
     NotFound,
-    /// No further connection is taken.
+    /// What was to be reclaimed is not on record, and no grace window is open to admit it.
+    ReclaimRefused,
+    /// The client cannot be forgotten.
+    StillHolds {
+        /// The locks it holds.
+        locks: u64,
+        /// The requests of its that wait.
+        waiters: u64,
+        /// Its share reservations.
+        shares: u64,
+    },
+    /// No further client is taken.
     ConnectionLimit {
-        /// Connections now.
+        /// Which bound: [`Limit::Clients`] or [`Limit::ClientsPerSource`].
+        which: Limit,
+        /// Clients now.
         current: u64,
         /// The bound.
         maximum: u64,
     },
     /// The record could not be made durable.
     Store {
+        /// What kind of failure.
+        fault: StoreFault,
         /// What the store said.
         text: String,
     },
 }
 
+/// What kind of failure a store had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreFault {
+    /// It could not write or read.
+    Failed,
+    /// It holds what is no record.
+    Damaged,
+}
+
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LockError::Conflict { owner_id, offset, length, exclusive } => {
+            LockError::Conflict { owner_id, offset, length, exclusive, waits } => {
                 let mode = if *exclusive { "exclusive" } else { "shared" };
-                write!(f, "conflict: {owner_id} has {mode} offset {offset} length {length}")
+                let has = if *waits { "waits in front for" } else { "has" };
+                write!(f, "conflict: {owner_id} {has} {mode} offset {offset} length {length}")
             }
             LockError::ShareConflict {
                 owner_id,
@@ -139,10 +166,21 @@ impl fmt::Display for LockError {
                 write!(f, "limit exceeded: {} is {current} of {maximum}", which.name())
             }
             LockError::NotFound => f.write_str("lock not found"),
-            LockError::ConnectionLimit { current, maximum } => {
-                write!(f, "connection limit reached: {current} of {maximum}")
+            LockError::ReclaimRefused => {
+                f.write_str("reclaim refused: not on record, and grace is over")
             }
-            LockError::Store { text } => write!(f, "store failure: {text}"),
+            LockError::StillHolds { locks, waiters, shares } => {
+                write!(f, "client is in use: {locks} locks, {waiters} waiters, {shares} shares")
+            }
+            LockError::ConnectionLimit { which, current, maximum } => {
+                write!(f, "connection limit reached: {} is {current} of {maximum}", which.name())
+            }
+            LockError::Store { fault: StoreFault::Failed, text } => {
+                write!(f, "store failure: {text}")
+            }
+            LockError::Store { fault: StoreFault::Damaged, text } => {
+                write!(f, "store is damaged: {text}")
+            }
         }
     }
 }

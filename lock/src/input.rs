@@ -31,11 +31,15 @@ pub enum Input {
     /// Turn what the owner holds in a range, shared, into exclusive.
     ///
     /// Outcomes: `Granted` (also where it is exclusive already: nothing changes then), `NotFound`
-    /// where the owner does not hold every byte of the range (nothing changes), and else those of
-    /// an exclusive lock on the range. An upgrade that waits keeps its shared lock, and waits for
-    /// holders alone, not for those who wait for it; two upgraders of one byte are a deadlock.
+    /// where the owner does not hold every byte of the range (nothing changes, but that an upgrade
+    /// of it that waited does so no longer), and else those of an exclusive lock on the range. An
+    /// upgrade that waits keeps its shared lock, and waits for holders alone, not for those who wait
+    /// for it; two upgraders of one byte are a deadlock. Where the shared lock is taken from its
+    /// owner meanwhile the wait is over when its turn comes
+    /// ([`WaitEnd::NothingToUpgrade`](crate::WaitEnd)).
     Upgrade(UpgradeRequest),
-    /// Give up whatever the owner holds in the range, and whatever it waits for there.
+    /// Give up whatever the owner holds in the range, and whatever it waits for there: that a wait
+    /// is over by this is told ([`Effect::WaitOver`](crate::Effect::WaitOver)).
     ///
     /// Outcomes: `Done` (also where nothing was held), `Limit` where cutting a lock in two would
     /// pass a limit. Served in grace.
@@ -317,20 +321,19 @@ pub struct ShareRequest {
 pub struct Wait {
     /// How to call back, opaque; comes with the grant. A re-sent request replaces it.
     pub context: Arc<[u8]>,
-    /// When the waiter is forgotten unless its request is sent again, on the core's clock;
-    /// 0 = never.
-    pub expires_ms: u64,
-    /// How long the request waits at most, in milliseconds from its first arrival; 0 = for ever.
-    /// When it is over the waiter is forgotten and [`Effect::WaitOver`](crate::Effect::WaitOver)
-    /// says so. For protocols whose clients do not re-send: [`Wait::TIMEOUT_MS_DEFAULT`].
-    pub timeout_ms: u64,
+    /// How long the waiter is kept after its request was last sent, in milliseconds; 0 = for ever.
+    /// For protocols whose clients send a blocked request again and again. Begins anew with a restart
+    /// of the server, and where that opens a grace window with the end of it: nobody is silent whom
+    /// nobody could hear.
+    pub silence_ms: u64,
+    /// How long the request waits at most, in milliseconds from its first arrival; 0 = for ever,
+    /// `None` = for [`Config::blocking_timeout_ms`](crate::Config::blocking_timeout_ms). When it is
+    /// over the waiter is forgotten and [`Effect::WaitOver`](crate::Effect::WaitOver) says so. Begins
+    /// anew with a restart, as does the silence: the time in which nobody could be served does
+    /// not count.
+    pub timeout_ms: Option<u64>,
     /// Refuse with `Deadlock` rather than wait in a cycle. flock(2) callers do not expect that.
     pub find_deadlock: bool,
-}
-
-impl Wait {
-    /// What `timeout_ms` should be where a protocol or an operator says nothing else.
-    pub const TIMEOUT_MS_DEFAULT: u64 = 60_000;
 }
 
 /// The client's answer to a grant.

@@ -19,8 +19,14 @@
 //! A request goes `core/requests.rs` -> `table/` (is anything in the way?) -> `core/requests.rs`
 //! (place or enqueue) -> `table/place.rs` (replace, cut, merge) -> `core/grants.rs` (whose turn has
 //! come by that?). Every release, of whatever cause, passes through `Table::freed`, which ends in
-//! the one place that wakes. Share reservations never wait and know nothing of ranges:
-//! `core/shares.rs` and `table/shares.rs` are all there is to them.
+//! the one place that wakes. Share reservations never wait and know nothing of ranges: they are
+//! taken and given up in `core/shares.rs` and `table/shares.rs`, and go with all else of a client
+//! where that loses what it has.
+//!
+//! An owner's locks on neighbouring bytes are one piece where they have all in common: the mode, the
+//! incarnation of the client, and the standing. What is on record and not reclaimed yet, what was
+//! granted and not acknowledged, and what both know of do not merge with each other, nor does what
+//! was taken under another incarnation: each may go without the rest.
 
 pub mod config;
 pub mod core;
@@ -40,7 +46,7 @@ pub use crate::core::{
 pub use crate::effect::{
     Conflict, Effect, GraceEnd, GraceEvent, Grant, Outcome, ShareConflict, Taken, TakenWhy, WaitEnd,
 };
-pub use crate::error::{Limit, LockError};
+pub use crate::error::{Limit, LockError, StoreFault};
 pub use crate::input::{GrantAck, Input, LockRequest, ShareRequest, UpgradeRequest, Wait};
 pub use crate::record::{
     ClientRecord, Granted, LockRecord, Record, RecordError, RecordKey, RecordOp, ShareRecord,

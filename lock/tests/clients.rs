@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cleat_lock::{
     Access, Config, Effect, Input, Limit, Limits, Outcome, Range, Wait, WaitEnd, WaitTimes,
 };
-use common::{Ask, Desk, S, X, ask, bytes, grant_to, reclaiming};
+use common::{Ask, Desk, S, X, ask, bytes, grant_to, reclaiming, waiting};
 
 const TTL_MS: u64 = 30_000;
 
@@ -186,16 +186,18 @@ fn a_record_outlives_the_lapse_of_its_client() {
     assert!(desk.core.client("a").is_none());
 }
 
-fn timing(timeout_ms: u64, expires_ms: u64) -> Ask {
-    let context = Arc::from(&b"callback"[..]);
-    Ask { wait: Some(Wait { context, expires_ms, timeout_ms, find_deadlock: true }), ..ask() }
+fn timing(timeout_ms: u64, silence_ms: u64) -> Ask {
+    let (context, timeout_ms) = (Arc::from(&b"callback"[..]), Some(timeout_ms));
+    Ask { wait: Some(Wait { context, silence_ms, timeout_ms, find_deadlock: true }), ..ask() }
 }
 
 #[test]
 fn a_wait_that_is_over_is_told() {
     let mut desk = Desk::new();
     desk.lock("a", bytes(0, 9), S);
-    let timeout = timing(Wait::TIMEOUT_MS_DEFAULT, 0);
+    let mut timeout = timing(0, 0);
+    // As long as the configuration says, which is a minute.
+    timeout.wait.as_mut().unwrap().timeout_ms = None;
     assert_eq!(desk.lock_full("b", "f", bytes(0, 9), X, timeout.clone()).0, Outcome::Blocked);
     let waiter = desk.core.waiters().next().unwrap().waiter;
     desk.lock_wait("c", bytes(0, 9), S);
@@ -214,16 +216,19 @@ fn a_wait_that_is_over_is_told() {
 }
 
 #[test]
-fn a_timeout_survives_a_restart_and_ends_with_the_grant() {
+fn a_timeout_begins_anew_after_a_restart_and_ends_with_the_grant() {
     let mut desk = Desk::new();
     desk.lock("a", bytes(0, 9), X);
     desk.lock_full("b", "f", bytes(0, 9), X, timing(5_000, 0));
     desk.lock_full("c", "f", bytes(0, 9), X, timing(9_000, 0));
+    // Down for longer than they wait, and then nobody is served for a while.
+    desk.now_ms += 60_000;
     desk.restart(90_000, true);
-    assert_eq!(desk.core.next_deadline(), Some(6_000));
+    assert_eq!(desk.core.next_deadline(), Some(61_000 + 90_000));
+    desk.now_ms += 20_000;
     let waiter = grant_to(&desk.unlock("a", Range::ALL), "b");
-    assert_eq!(desk.core.next_deadline(), Some(10_000));
-    let effects = desk.tick_at(20_000);
+    assert_eq!(desk.core.next_deadline(), Some(81_000 + 9_000));
+    let effects = desk.tick_at(90_000);
     assert!(
         matches!(&effects[..], [Effect::WaitOver { why: WaitEnd::TimedOut, .. }]),
         "{effects:?}"
@@ -236,8 +241,8 @@ fn a_timeout_survives_a_restart_and_ends_with_the_grant() {
 fn silence_and_timeout_end_a_wait_whichever_comes_first() {
     let mut desk = Desk::new();
     desk.lock("a", bytes(0, 9), X);
-    desk.lock_full("b", "f", bytes(0, 9), X, timing(5_000, 4_000));
-    desk.lock_full("c", "f", bytes(0, 9), X, timing(5_000, 8_000));
+    desk.lock_full("b", "f", bytes(0, 9), X, timing(5_000, 3_000));
+    desk.lock_full("c", "f", bytes(0, 9), X, timing(5_000, 7_000));
     assert_eq!(desk.core.next_deadline(), Some(4_000));
     assert!(desk.tick_at(4_000).is_empty(), "who is silent is told nothing");
     assert_eq!(desk.core.next_deadline(), Some(6_000));
@@ -424,4 +429,53 @@ fn nobody_is_forgotten_for_another_while_a_grace_window_is_open() {
     let outcome = desk.lock_full("new@h/1", "g", bytes(0, 0), X, ask).0;
     assert!(matches!(outcome, Outcome::Limit { which: Limit::Clients, .. }), "{outcome:?}");
     assert!(desk.core.client("idle@h").is_some());
+}
+
+#[test]
+fn a_host_beside_one_that_holds_something_is_not_forgotten_for_another() {
+    let mut desk = crowded(3, 1000);
+    come_and_go(&mut desk, "idle@gateway");
+    assert_eq!(lock_at(&mut desk, "holder@gateway"), Outcome::Granted);
+    come_and_go(&mut desk, "alone@h");
+    assert_eq!(lock_at(&mut desk, "new@i"), Outcome::Granted);
+    let known = |desk: &Desk| {
+        desk.core.clients().iter().map(|client| client.client_id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(known(&desk), ["holder@gateway", "idle@gateway", "new@i"]);
+    desk.now_ms += 10_000;
+    assert!(matches!(lock_at(&mut desk, "newer@j"), Outcome::Limit { .. }));
+    // Where all there hold nothing they go together.
+    desk.unlock("holder@gateway/1", Range::ALL);
+    desk.now_ms += 10_000;
+    assert_eq!(lock_at(&mut desk, "newer@j"), Outcome::Granted);
+    assert_eq!(known(&desk), ["new@i", "newer@j"]);
+}
+
+#[test]
+fn who_is_refused_for_another_limit_has_nobody_forgotten() {
+    let limits = Limits {
+        clients: 2,
+        locks_total: 1,
+        waiters_per_file: 1,
+        shares_total: 1,
+        ..Limits::default()
+    };
+    let mut desk = Desk::with(Config { limits, ..Config::default() });
+    let contact: Arc<[u8]> = b"addr"[..].into();
+    let there = Ask { contact, ..ask() };
+    desk.lock_full("idle/1", "f", bytes(0, 0), X, there.clone());
+    desk.unlock("idle/1", Range::ALL);
+    assert_eq!(desk.lock_full("a/1", "f", bytes(0, 0), X, there.clone()).0, Outcome::Granted);
+    assert_eq!(desk.share("a/1", Access::Read, Access::None), Outcome::Granted);
+    desk.lock_full("a/2", "f", bytes(0, 0), X, Ask { contact: there.contact.clone(), ..waiting() });
+    let image = desk.image.clone();
+    let (first, beyond) = (bytes(0, 0), bytes(5, 5));
+    let which = |outcome| match outcome {
+        Outcome::Limit { which, .. } => which,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(which(desk.lock("new/1", beyond, X)), Limit::LocksTotal);
+    assert_eq!(which(desk.lock_wait("new/1", first, X)), Limit::WaitersPerFile);
+    assert_eq!(which(desk.share("new/1", Access::Read, Access::None)), Limit::SharesTotal);
+    assert_eq!(desk.image, image);
 }

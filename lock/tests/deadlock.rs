@@ -176,7 +176,7 @@ fn who_does_not_ask_is_not_refused() {
     desk.lock("b", bytes(1, 1), X);
     desk.lock_wait("a", bytes(1, 1), X);
     let context = Arc::from(&b""[..]);
-    let wait = Some(Wait { context, expires_ms: 0, timeout_ms: 0, find_deadlock: false });
+    let wait = Some(Wait { context, silence_ms: 0, timeout_ms: Some(0), find_deadlock: false });
     let (outcome, _) = desk.lock_full("b", "f", bytes(0, 0), X, Ask { wait, ..ask() });
     assert_eq!(outcome, Outcome::Blocked);
     // A third that waits for them is in no cycle itself.
@@ -235,8 +235,12 @@ fn a_request_sent_again_is_refused_where_a_cycle_has_closed_since() {
     desk.lock_full("a", "g", bytes(0, 9), X, common::reclaiming());
     desk.lock_full("x", "f", bytes(0, 0), X, common::reclaiming());
     assert!(desk.core.grace().is_none());
-    let wait =
-        Wait { context: Arc::from(&b""[..]), expires_ms: 0, timeout_ms: 0, find_deadlock: false };
+    let wait = Wait {
+        context: Arc::from(&b""[..]),
+        silence_ms: 0,
+        timeout_ms: Some(0),
+        find_deadlock: false,
+    };
     let flock = Ask { wait: Some(wait), ..ask() };
     assert_eq!(desk.lock_full("a", "f", bytes(5, 9), X, flock).0, Outcome::Blocked);
     assert_eq!(cycle(desk.wait_on("b", "g", bytes(0, 9), X)), "b a");
@@ -245,9 +249,13 @@ fn a_request_sent_again_is_refused_where_a_cycle_has_closed_since() {
 
 /// How many waits ended because they came into a cycle.
 fn ended(effects: &[Effect]) -> usize {
-    let deadlock = WaitEnd::Deadlock;
-    let is_one =
-        |effect: &&Effect| matches!(effect, Effect::WaitOver { why, .. } if *why == deadlock);
+    let is_one = |effect: &&Effect| {
+        let Effect::WaitOver { why: WaitEnd::Deadlock { cycle }, .. } = effect else {
+            return false;
+        };
+        assert!(cycle.len() > 1, "{cycle:?}");
+        true
+    };
     effects.iter().filter(is_one).count()
 }
 
@@ -322,7 +330,7 @@ fn who_does_not_ask_waits_on_in_a_cycle() {
     let mut desk = with_a_waiting_elsewhere_for_c();
     desk.take_on("e", "g", bytes(1, 1), X);
     let context = Arc::from(&b""[..]);
-    let wait = Some(Wait { context, expires_ms: 0, timeout_ms: 0, find_deadlock: false });
+    let wait = Some(Wait { context, silence_ms: 0, timeout_ms: Some(0), find_deadlock: false });
     desk.lock_full("a", "g", bytes(0, 1), X, Ask { wait, ..ask() });
     assert_eq!(ended(&desk.upgrade_on("a", "f", bytes(5, 9), ask()).1), 1);
     assert_eq!(desk.queue(), "c a");

@@ -7,7 +7,8 @@ mod common;
 use std::sync::Arc;
 
 use cleat_lock::{
-    Config, Core, Effect, GraceEnd, GraceEvent, Input, Outcome, Range, Record, WaitEnd, WaiterId,
+    Config, Core, Effect, GraceEnd, GraceEvent, Input, Limit, Limits, Outcome, Range, Record,
+    WaitEnd, WaiterId,
 };
 use common::{
     Ask, Desk, S, X, ask, bytes, conflict_with, grace_news, grant_to, grants, reclaiming, waiting,
@@ -268,7 +269,37 @@ fn where_the_table_is_advice_grants_are_told_again_after_the_window() {
     desk.now_ms += GRACE_MS;
     let effects = desk.step(Input::Tick);
     grant_to(&effects, "b");
+    assert_eq!(told(&effects), [true], "before the power cut");
     assert_eq!(desk.held(), "b 0-9 X");
+}
+
+/// Of each grant whether its client may have heard of it from an earlier life of the server.
+fn told(effects: &[Effect]) -> Vec<bool> {
+    let told = |effect: &Effect| match effect {
+        Effect::Grant(grant) => Some(grant.told),
+        _ => None,
+    };
+    effects.iter().filter_map(told).collect()
+}
+
+#[test]
+fn a_grant_made_in_the_first_step_of_a_life_was_told_by_no_earlier_one() {
+    let config = Config { recovery: cleat_lock::Recovery::Instant, ..Config::default() };
+    let mut desk = Desk::with(config);
+    desk.lock("a", bytes(0, 9), X);
+    desk.lock("c", bytes(10, 19), X);
+    desk.lock_wait("b", bytes(0, 9), X);
+    desk.lock_wait("d", bytes(10, 19), X);
+    assert_eq!(told(&desk.unlock("a", Range::ALL)), [false]);
+    // The store lost the lock that d waits for, and b's grant is on record.
+    let of_c =
+        |record: &Record| matches!(record, Record::Lock(lock) if *lock.owner.owner_id == *"c");
+    let records: Vec<Record> = desk.records().into_iter().filter(|it| !of_c(it)).collect();
+    let mut effects = Vec::new();
+    desk.core = Core::restore(desk.config.clone(), desk.now_ms, records, GRACE_MS, true);
+    desk.core.step(desk.now_ms, Input::Tick, &mut effects);
+    let names: Vec<String> = grants(&effects).into_iter().map(|(name, _)| name).collect();
+    assert_eq!((names, told(&effects)), (vec!["b".to_owned(), "d".to_owned()], vec![true, false]));
 }
 
 #[test]
@@ -472,8 +503,7 @@ fn with_a_cycle_closed_in_the_window() -> Desk {
 fn one_wait_ends_with_the_window(mut desk: Desk) {
     desk.reclaim("c", bytes(0, 4), X);
     let (_, effects) = desk.lock_full("b", "f", bytes(10, 19), X, reclaiming());
-    let deadlock = WaitEnd::Deadlock;
-    let ended = |it: &&Effect| matches!(it, Effect::WaitOver { why, .. } if *why == deadlock);
+    let ended = |it: &&Effect| matches!(it, Effect::WaitOver { why: WaitEnd::Deadlock { .. }, .. });
     assert_eq!(effects.iter().filter(ended).count(), 1, "{effects:?}");
     assert_eq!(desk.queue().len(), 1);
     for owner in ["a", "b", "c"] {
@@ -529,4 +559,48 @@ fn a_grant_of_less_leaves_alone_what_was_reclaimed_beside_it() {
     desk.refuse(grant);
     assert_eq!(desk.reclaim("a", bytes(1, 6), S), Outcome::Granted);
     assert_eq!(desk.held(), "a 1-6 S, a 7-9 X");
+}
+
+#[test]
+fn a_refused_reclaim_names_one_that_is_in_its_way_and_not_what_is_doubtful() {
+    let (mut desk, _) = after_restart(&[("a", bytes(0, 4), X), ("b", bytes(5, 9), X)], false);
+    assert_eq!(desk.reclaim("b", bytes(5, 9), X), Outcome::Granted);
+    let refused = desk.reclaim("c", bytes(0, 9), X);
+    assert_eq!(conflict_with(&refused), "b");
+    assert_eq!(desk.held(), "a 0-4 X, b 5-9 X");
+}
+
+#[test]
+fn a_reclaim_that_a_limit_refuses_ends_no_grant() {
+    let limits = Limits { locks_per_client: 2, ..Limits::default() };
+    let mut desk = Desk::with(Config { limits, ..Config::default() });
+    let contact: Arc<[u8]> = Arc::from(&b"addr"[..]);
+    desk.lock("b/1", bytes(5, 9), X);
+    desk.lock_full("a/1", "f", bytes(5, 9), X, Ask { contact, ..waiting() });
+    desk.unlock("b/1", Range::ALL);
+    desk.lock_full("a/2", "f", bytes(20, 29), X, ask());
+    desk.restart(GRACE_MS, false);
+    let image = desk.image.clone();
+    let (outcome, effects) = desk.lock_full("a/1", "f", bytes(7, 10), X, reclaiming());
+    let refused = Outcome::Limit { which: Limit::LocksPerClient, current: 2, maximum: 2 };
+    assert_eq!((outcome, effects), (refused, vec![]));
+    assert_eq!((desk.core.counters().unacknowledged, &desk.image), (1, &image));
+}
+
+#[test]
+fn what_is_reclaimed_under_a_grant_again_and_again_is_kept_once() {
+    let mut desk = Desk::new();
+    desk.lock("b", bytes(0, 99), X);
+    desk.lock_full("a", "f", bytes(0, 99), X, waiting());
+    desk.unlock("b", Range::ALL);
+    desk.restart(GRACE_MS, true);
+    let waiter = desk.core.waiters().next().unwrap().waiter;
+    for _ in 0..3 {
+        for (first, last) in [(0, 4), (5, 9), (2, 7), (50, 59)] {
+            assert_eq!(desk.reclaim("a", bytes(first, last), X), Outcome::Granted);
+        }
+    }
+    desk.refuse(waiter);
+    assert_eq!(desk.held(), "a 0-9 X, a 50-59 X");
+    assert_eq!(desk.core.grace().map(|grace| grace.reclaimed), None);
 }

@@ -5,8 +5,8 @@
 
 mod common;
 
-use cleat_lock::{Access, Config, Core, Limit, Limits, Mode, Outcome, Range};
-use common::{Desk, S, X, ask, bytes, file};
+use cleat_lock::{Access, Config, Core, Input, Limit, Limits, Mode, Outcome, Range, Token};
+use common::{Ask, Desk, S, X, ask, bytes, conflict_with, file, reclaiming};
 use proptest::prelude::*;
 
 const OWNERS: [&str; 3] = ["a/1", "a/2", "b/1"];
@@ -116,6 +116,139 @@ proptest! {
             prop_assert_eq!(free.core.locks().count(), desk.core.locks().count());
             run(&mut free, op);
             prop_assert!(count(&free.core, which, op) > maximum, "{which:?} was not reached");
+        }
+        desk.check_image();
+    }
+}
+
+/// A desk with room for three locks, on which a client has one of all bytes.
+fn with_all_locked() -> Desk {
+    let limits = Limits { locks_per_file: 3, ..Limits::default() };
+    let mut desk = Desk::with(Config { limits, ..Config::default() });
+    let contact = b"addr"[..].into();
+    let outcome = desk.lock_full("a/1", "f", Range::ALL, X, Ask { contact, ..ask() }).0;
+    assert_eq!(outcome, Outcome::Granted);
+    desk
+}
+
+#[test]
+fn a_lock_that_is_reclaimed_piece_by_piece_passes_no_limit() {
+    for restarts in [false, true] {
+        let mut desk = with_all_locked();
+        if restarts {
+            desk.restart(90_000, true);
+        }
+        for n in 0..20 {
+            let again = Ask { incarnation: 3, ..reclaiming() };
+            let outcome = desk.lock_full("a/1", "f", bytes(n * 2, n * 2), X, again).0;
+            assert_eq!(outcome, Outcome::Granted);
+            assert!(desk.core.counters().locks <= 3, "{}", desk.held());
+            assert_eq!(conflict_with(&desk.lock_in_grace_or_not("b/1")), "a/1");
+        }
+        // What was reclaimed is of the client's present life, with all that was taken with it.
+        let token = Token(0);
+        let client_id = "a".into();
+        desk.step(Input::ClientRestarted { token, client_id, incarnation: 3 });
+        assert_ne!(desk.held(), "");
+    }
+}
+
+impl Desk {
+    /// Who is in the way of a lock of all bytes, whatever window is open.
+    fn lock_in_grace_or_not(&mut self, who: &str) -> Outcome {
+        self.lock_full(who, "f", Range::ALL, X, reclaiming_where_open(self)).0
+    }
+}
+
+fn reclaiming_where_open(desk: &Desk) -> Ask {
+    if desk.core.grace().is_some() { reclaiming() } else { ask() }
+}
+
+#[test]
+fn over_advice_a_reclaim_of_parts_that_would_pass_a_limit_is_refused() {
+    let mut desk = with_all_locked();
+    desk.restart(90_000, false);
+    let mut refused = 0;
+    for n in 1..20 {
+        let image = desk.image.clone();
+        match desk.reclaim("a/1", bytes(n * 2, n * 2), X) {
+            Outcome::Granted => assert!(desk.core.counters().locks <= 3, "{}", desk.held()),
+            Outcome::Limit { which: Limit::LocksPerFile, .. } => {
+                refused += 1;
+                assert_eq!(image, desk.image);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(refused, 18);
+    // All of it is no more than there was.
+    assert_eq!(desk.reclaim("a/1", Range::ALL, X), Outcome::Granted);
+    assert_eq!(desk.held(), "a/1 0-EOF X");
+}
+
+#[test]
+fn a_reclaim_around_what_is_stronger_on_record_counts_what_it_adds() {
+    let limits = Limits { locks_per_file: 5, ..Limits::default() };
+    let mut desk = Desk::with(Config { limits, ..Config::default() });
+    for n in 0..3 {
+        desk.lock("a/1", bytes(n * 10, n * 10), X);
+    }
+    desk.restart(90_000, true);
+    let refused = Outcome::Limit { which: Limit::LocksPerFile, current: 3, maximum: 5 };
+    assert_eq!(desk.reclaim("a/1", bytes(0, 25), S), refused);
+    assert_eq!(desk.reclaim("a/1", bytes(0, 20), S), Outcome::Granted);
+    assert_eq!(desk.held(), "a/1 0-0 X, a/1 1-9 S, a/1 10-10 X, a/1 11-19 S, a/1 20-20 X");
+}
+
+#[derive(Clone, Debug)]
+enum Turn {
+    Ask(Op, u32, bool),
+    Restart,
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    let asked = (op(), 1u32..4, any::<bool>());
+    prop_oneof![
+        20 => asked.prop_map(|(op, life, reclaim)| Turn::Ask(op, life, reclaim)),
+        1 => Just(Turn::Restart),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn no_life_of_a_client_and_no_restart_passes_a_limit(
+        turns in prop::collection::vec(turn(), 1..80),
+        advice in any::<bool>(),
+    ) {
+        let mut desk = Desk::with(Config { limits: limits(), ..Config::default() });
+        desk.check_every_step = false;
+        for turn in &turns {
+            let Turn::Ask(op, incarnation, reclaim) = turn else {
+                desk.restart(60_000, !advice);
+                continue;
+            };
+            // What is due comes first, and is no part of what is refused.
+            desk.step(Input::Tick);
+            let (image, counted) = (desk.image.clone(), |desk: &Desk| {
+                [Limit::LocksPerFile, Limit::LocksPerClient, Limit::LocksTotal]
+                    .map(|which| count(&desk.core, which, op))
+            });
+            let before = counted(&desk);
+            let outcome = match *op {
+                Op::Lock(who, on, range, mode) => {
+                    let ask = Ask { reclaim: *reclaim, incarnation: *incarnation, ..ask() };
+                    desk.lock_full(OWNERS[who], FILES[on], range, mode, ask).0
+                }
+                _ => run(&mut desk, op),
+            };
+            if matches!(outcome, Outcome::Limit { .. }) {
+                prop_assert_eq!(&image, &desk.image, "a refusal changes nothing");
+            }
+            for ((now, before), maximum) in counted(&desk).into_iter().zip(before).zip([5, 6, 7]) {
+                prop_assert!(now <= maximum.max(before), "{} > {}: {:?}", now, maximum, turn);
+            }
+            desk.now_ms += 1_000;
         }
         desk.check_image();
     }

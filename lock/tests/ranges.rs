@@ -180,6 +180,9 @@ fn limits_per_client_and_in_total() {
     assert_eq!(limit_of(desk.lock("b/1", bytes(6, 6), X)), (Limit::LocksTotal, 3, 3));
     desk.unlock("a/1", bytes(0, 0));
     assert_eq!(desk.lock("c/1", bytes(6, 6), X), Outcome::Granted);
+    assert_eq!(limit_of(desk.lock("d/1", bytes(8, 8), X)), (Limit::LocksTotal, 3, 3));
+    desk.unlock("a/2", bytes(2, 2));
+    desk.lock_wait("a/2", bytes(6, 6), X);
     assert_eq!(limit_of(desk.lock("d/1", bytes(8, 8), X)), (Limit::Clients, 3, 3));
     desk.unlock("c/1", bytes(6, 6));
     assert_eq!(desk.lock("d/1", bytes(8, 8), X), Outcome::Granted);

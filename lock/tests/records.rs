@@ -61,13 +61,12 @@ fn granted() -> impl Strategy<Value = Granted> {
 }
 
 fn waiter_record() -> impl Strategy<Value = Record> {
-    let deadline = prop_oneof![Just(0), any::<u64>()];
-    let times = (any::<u64>(), any::<u64>(), deadline);
+    let times = (any::<u64>(), any::<u64>(), any::<u64>());
     let numbers = (any::<u64>(), any::<u128>(), any::<u32>(), times);
     let granted = prop::option::of(granted());
     ("\\PC{0,20}", raw(20), mode(), numbers, raw(40), granted).prop_map(
         |(name, on, mode, (waiter, id, incarnation, times), context, granted)| {
-            let (queued_ms, expires_ms, deadline_ms) = times;
+            let (queued_ms, silence_ms, timeout_ms) = times;
             Record::Waiter(WaiterRecord {
                 waiter: WaiterId(waiter),
                 id: lock_id(id),
@@ -77,9 +76,10 @@ fn waiter_record() -> impl Strategy<Value = Record> {
                 mode,
                 incarnation,
                 queued_ms,
-                expires_ms,
-                deadline_ms,
+                silence_ms,
+                timeout_ms,
                 find_deadlock: id % 2 == 0,
+                upgrade: id % 3 == 0,
                 context: Arc::from(context),
                 granted,
             })
@@ -165,23 +165,6 @@ fn a_newer_version_is_named() {
     value[0] = 9;
     assert_eq!(Record::decode(&key, &value), Err(RecordError::Version(9)));
     assert_eq!(Record::decode(&key, &[]), Err(RecordError::Truncated));
-}
-
-#[test]
-fn a_waiter_without_a_deadline_is_as_the_first_version_wrote_it() {
-    let mut desk = Desk::new();
-    desk.lock("a", bytes(0, 9), X);
-    desk.lock_wait("b", bytes(0, 9), X);
-    let (key, mut value) = desk.image.pop_last().unwrap();
-    assert_eq!(value[0], 1);
-    value[0] = 2;
-    assert_eq!(Record::decode(&key, &value), Err(RecordError::Truncated));
-    value.push(0);
-    assert_eq!(Record::decode(&key, &value), Err(RecordError::Invalid("deadline_ms")));
-    // Other records have but one version.
-    let (key, mut value) = desk.image.pop_first().unwrap();
-    value[0] = 2;
-    assert_eq!(Record::decode(&key, &value), Err(RecordError::Version(2)));
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn taken(effects: &[Effect]) -> Vec<(&str, u64, TakenWhy)> {
     let mut all = Vec::new();
     for effect in effects {
         if let Effect::Taken(Taken { client_id, locks, why, .. }) = effect {
-            all.push((&**client_id, *locks, *why));
+            all.push((&**client_id, *locks, why.clone()));
         }
     }
     all

@@ -27,7 +27,11 @@ fn count(store: &MemoryStore) -> usize {
 
 #[test]
 fn the_memory_store_is_a_store() {
-    conformance::run(|| Box::new(MemoryStore::new()));
+    let reopen = |store: Box<MemoryStore>| {
+        store.crash(Crash::Process);
+        store
+    };
+    conformance::run(|| Box::new(MemoryStore::new()), reopen);
 }
 
 #[test]

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use cleat_lock::{
     Access, Clear, Cleared, Config, Conflict, Effect, FileId, GraceEvent, GrantAck, Input,
     LockRecord, LockRequest, Mode, Outcome, Range, Record, RecordKey, RecordOp, Recovery,
-    ShareRequest, Taken, UpgradeRequest, Wait,
+    ShareRequest, Taken, UpgradeRequest, Wait, WaitEnd,
 };
 use common::{Desk, S, X, file, image_of, owner};
 
@@ -97,9 +97,9 @@ impl<'a> Words<'a> {
     }
 
     fn wait(&mut self) -> Option<Wait> {
-        let timeout_ms = self.number("timeout").unwrap_or(0);
+        let timeout_ms = Some(self.number("timeout").unwrap_or(0));
         let context = Arc::from(&b"callback"[..]);
-        self.has("wait").then_some(Wait { context, expires_ms: 0, timeout_ms, find_deadlock: true })
+        self.has("wait").then_some(Wait { context, silence_ms: 0, timeout_ms, find_deadlock: true })
     }
 }
 
@@ -404,7 +404,14 @@ fn tell(who: &str, effect: &Effect) -> String {
         }
         Effect::GrantOver { .. } => "tell no more: that grant is over".to_owned(),
         Effect::WaitOver { why, .. } => {
-            format!("tell: that wait is over, without the lock: {why:?}")
+            let why = match why {
+                WaitEnd::Deadlock { cycle } => {
+                    let cycle: Vec<&str> = cycle.iter().map(|owner| &*owner.owner_id).collect();
+                    format!("Deadlock of {}", cycle.join(", "))
+                }
+                other => format!("{other:?}"),
+            };
+            format!("tell: that wait is over, without the lock: {why}")
         }
         Effect::Monitor { client_id } => format!("monitor {client_id}"),
         Effect::Unmonitor { client_id } => format!("monitor {client_id} no more"),
@@ -445,8 +452,9 @@ fn tell(who: &str, effect: &Effect) -> String {
 
 fn answer(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Conflict(Conflict { owner, range: held, mode: how }) => {
-            format!("denied: {} has {} {}", owner.owner_id, range(*held), mode(*how))
+        Outcome::Conflict(Conflict { owner, range: held, mode: how, waits }) => {
+            let has = if *waits { "waits for" } else { "has" };
+            format!("denied: {} {has} {} {}", owner.owner_id, range(*held), mode(*how))
         }
         Outcome::Granted => "granted".to_owned(),
         Outcome::Blocked => "blocked".to_owned(),
@@ -458,7 +466,7 @@ fn answer(outcome: &Outcome) -> String {
         Outcome::Free => "would be granted".to_owned(),
         Outcome::AlreadyHeld => "denied: holds it already".to_owned(),
         Outcome::ReclaimRefused => "denied: not on record".to_owned(),
-        Outcome::StillHolds => "denied: holds or awaits something".to_owned(),
+        Outcome::StillHolds { .. } => "denied: holds or awaits something".to_owned(),
         other => {
             let error = other.error().expect("all others are refusals with facts");
             format!("denied: {error}")

@@ -172,3 +172,44 @@ fn an_upgrade_over_what_is_left_of_a_former_life_is_of_this_one() {
     desk.call(|token| Input::ClientRestarted { token, client_id, incarnation: 3 });
     assert_eq!(desk.held(), "a 0-4 X");
 }
+
+#[test]
+fn an_upgrade_that_is_sent_again_in_grace_is_answered_as_a_lock_is() {
+    let mut desk = Desk::new();
+    desk.lock("a", bytes(0, 9), S);
+    desk.lock("b", bytes(0, 9), S);
+    assert_eq!(desk.upgrade_wait("a", bytes(0, 9)), Outcome::Blocked);
+    desk.restart(90_000, true);
+    assert_eq!(desk.upgrade_wait("a", bytes(0, 9)), Outcome::Blocked);
+    desk.reclaim("a", bytes(0, 9), S);
+    desk.reclaim("b", bytes(0, 9), S);
+    grant_to(&desk.unlock("b", Range::ALL), "a");
+}
+
+/// One that waits to upgrade what an administrator has taken from it.
+fn with_nothing_to_upgrade() -> Desk {
+    let mut desk = Desk::new();
+    desk.lock("a", bytes(0, 9), S);
+    desk.lock("b", bytes(0, 9), S);
+    assert_eq!(desk.upgrade_wait("a", bytes(0, 9)), Outcome::Blocked);
+    let lock = desk.core.locks().find(|lock| *lock.owner.owner_id == *"a").unwrap();
+    let id = desk.fresh_id();
+    let (lock, owner, file, range) = (lock.id, lock.owner, lock.file, lock.range);
+    let what = cleat_lock::Clear::Lock { lock, owner, file, range };
+    desk.call(|token| cleat_lock::Input::Clear { token, id, what });
+    assert_eq!((desk.held().as_str(), desk.queue().as_str()), ("b 0-9 S", "a"));
+    desk
+}
+
+#[test]
+fn an_upgrade_of_what_was_taken_meanwhile_waits_no_more() {
+    let mut desk = with_nothing_to_upgrade();
+    assert_eq!(desk.upgrade_wait("a", bytes(0, 9)), Outcome::NotFound);
+    assert_eq!(desk.queue(), "");
+    let mut desk = with_nothing_to_upgrade();
+    let effects = desk.unlock("b", Range::ALL);
+    let why = cleat_lock::WaitEnd::NothingToUpgrade;
+    let is_it = |effect: &cleat_lock::Effect| matches!(effect, cleat_lock::Effect::WaitOver { why: it, .. } if *it == why);
+    assert!(matches!(&effects[..], [over] if is_it(over)), "{effects:?}");
+    assert_eq!((desk.held().as_str(), desk.queue().as_str()), ("", ""));
+}

@@ -6,7 +6,10 @@ mod common;
 
 use std::sync::Arc;
 
-use cleat_lock::{Effect, Input, Outcome, Range, Wait, WaiterId};
+use cleat_lock::{
+    Config, Effect, Input, LockId, LockRequest, Outcome, Range, Recovery, Token, Wait, WaitEnd,
+    WaiterId,
+};
 use common::{Ask, Desk, S, X, ask, bytes, conflict_with, file, grant_to, grants, owner, waiting};
 
 fn names(effects: &[Effect]) -> Vec<String> {
@@ -165,8 +168,8 @@ fn a_request_sent_again_keeps_its_place_and_brings_a_new_context() {
     desk.lock_wait("c", bytes(0, 9), X);
     let wait = Wait {
         context: Arc::from(&b"new"[..]),
-        expires_ms: 0,
-        timeout_ms: 0,
+        silence_ms: 0,
+        timeout_ms: Some(0),
         find_deadlock: false,
     };
     let again = Ask { wait: Some(wait), ..ask() };
@@ -271,7 +274,7 @@ fn an_unlock_cancels_its_owners_waiters_in_the_range() {
     desk.lock_wait("b", bytes(0, 4), X);
     desk.lock_wait("b", bytes(8, 9), X);
     desk.lock_wait("c", bytes(0, 4), S);
-    assert!(desk.unlock("b", bytes(4, 5)).is_empty());
+    assert_eq!(desk.unlock("b", bytes(4, 5)).len(), 1, "the end of the wait is told");
     assert_eq!(desk.queue(), "b c");
     assert_eq!(names(&desk.unlock("a", Range::ALL)), ["b", "c"]);
 }
@@ -338,18 +341,18 @@ fn a_cancel_that_crosses_its_grant_unlocks_nothing() {
 fn a_waiter_whose_client_is_silent_expires() {
     let mut desk = Desk::new();
     desk.lock("a", bytes(0, 9), S);
-    let wait = |expires_ms| {
+    let wait = |silence_ms| {
         let context = Arc::from(&b""[..]);
         Ask {
-            wait: Some(Wait { context, expires_ms, timeout_ms: 0, find_deadlock: false }),
+            wait: Some(Wait { context, silence_ms, timeout_ms: Some(0), find_deadlock: false }),
             ..ask()
         }
     };
-    desk.lock_full("b", "f", bytes(0, 9), X, wait(5_000));
-    desk.lock_full("c", "f", bytes(0, 9), S, wait(9_000));
+    desk.lock_full("b", "f", bytes(0, 9), X, wait(4_000));
+    desk.lock_full("c", "f", bytes(0, 9), S, wait(8_000));
     assert_eq!(desk.core.next_deadline(), Some(5_000));
     desk.now_ms = 4_000;
-    desk.lock_full("b", "f", bytes(0, 9), X, wait(7_000));
+    desk.lock_full("b", "f", bytes(0, 9), X, wait(3_000));
     desk.now_ms = 6_999;
     assert!(desk.step(Input::Tick).is_empty());
     desk.now_ms = 7_000;
@@ -424,7 +427,8 @@ fn a_client_is_recorded_monitored_and_forgotten() {
     let forget = |desk: &mut Desk| {
         desk.call(|token| Input::ForgetClient { token, client_id: Arc::from("a") })
     };
-    assert_eq!(forget(&mut desk).0, Outcome::StillHolds);
+    let holds = Outcome::StillHolds { locks: 2, waiters: 0, shares: 0 };
+    assert_eq!(forget(&mut desk).0, holds);
     desk.unlock("a/1", Range::ALL);
     desk.unlock("a/2", Range::ALL);
     assert!(desk.core.client("a").is_some(), "known until told to forget");
@@ -488,4 +492,88 @@ fn who_shows_itself_in_a_new_life_awaits_nothing_from_the_former() {
         |token| Input::ClientRestarted { token, client_id: Arc::from("a"), incarnation: 3 };
     desk.call(restarted);
     assert_eq!(desk.held(), "a/1 4-9 X");
+}
+
+#[test]
+fn the_silence_of_those_whom_nobody_could_hear_is_not_counted() {
+    let wait = || {
+        let context = Arc::from(&b""[..]);
+        let wait = Wait { context, silence_ms: 5_000, timeout_ms: Some(0), find_deadlock: false };
+        Ask { wait: Some(wait), ..ask() }
+    };
+    for recovery in [Recovery::Strict, Recovery::Instant] {
+        let mut desk = Desk::with(Config { recovery, ..Config::default() });
+        desk.lock("a", bytes(0, 9), X);
+        desk.lock_full("b", "f", bytes(0, 9), X, wait());
+        desk.lock_full("c", "f", bytes(0, 9), X, wait());
+        desk.now_ms += 600_000;
+        assert!(names(&desk.restart(90_000, true)).is_empty());
+        assert_eq!(desk.queue(), "b c");
+        if recovery == Recovery::Strict {
+            // Nobody is served before the window is closed, nor forgotten.
+            desk.now_ms += 60_000;
+            assert_eq!(desk.lock_full("c", "f", bytes(0, 9), X, wait()).0, Outcome::Blocked);
+            desk.now_ms += 29_999;
+            desk.step(Input::Tick);
+            assert_eq!(desk.queue(), "b c");
+            desk.reclaim("a", bytes(0, 9), X);
+        }
+        let since_ms = desk.now_ms;
+        desk.now_ms += 4_000;
+        desk.lock_full("c", "f", bytes(0, 9), X, wait());
+        desk.now_ms = since_ms + 5_000;
+        desk.step(Input::Tick);
+        assert_eq!(desk.queue(), "c", "silent since: {recovery:?}");
+        desk.now_ms = since_ms + 9_000;
+        desk.step(Input::Tick);
+        assert_eq!(desk.queue(), "");
+    }
+}
+
+#[test]
+fn an_unlock_tells_that_a_wait_is_over() {
+    let mut desk = Desk::new();
+    desk.lock("a", bytes(0, 9), X);
+    desk.lock_wait("b", bytes(0, 9), X);
+    let waiter = desk.core.waiters().next().unwrap().waiter;
+    let context = Arc::from(&b"callback"[..]);
+    let over = Effect::WaitOver { waiter, context, why: WaitEnd::Unlocked };
+    assert_eq!(desk.unlock("b", bytes(5, 5)), [over]);
+    assert_eq!((desk.queue().as_str(), desk.core.counters().cancelled), ("", 1));
+}
+
+#[test]
+fn what_is_new_in_a_request_that_is_sent_again_counts_and_the_same_is_not_written_again() {
+    let mut desk = Desk::new();
+    desk.lock("a", bytes(0, 9), X);
+    let wait = |find_deadlock| {
+        let context = Arc::from(&b""[..]);
+        let wait = Wait { context, silence_ms: 5_000, timeout_ms: Some(0), find_deadlock };
+        Ask { wait: Some(wait), ..ask() }
+    };
+    let found = |desk: &Desk| desk.core.waiters().next().unwrap().find_deadlock;
+    for find_deadlock in [true, false, true] {
+        desk.lock_full("b", "f", bytes(0, 9), X, wait(find_deadlock));
+        assert_eq!(found(&desk), find_deadlock);
+    }
+    let request = |token| {
+        let Ask { wait, reclaim, incarnation, contact } = wait(true);
+        let (owner, file, range, mode) = (owner("b"), file("f"), bytes(0, 9), X);
+        let id = LockId::new(uuid::Uuid::nil());
+        Input::Lock(LockRequest {
+            token,
+            id,
+            owner,
+            file,
+            range,
+            mode,
+            wait,
+            reclaim,
+            incarnation,
+            contact,
+        })
+    };
+    let mut effects = Vec::new();
+    desk.core.step(desk.now_ms, request(Token(1)), &mut effects);
+    assert_eq!(effects, [Effect::Reply { token: Token(1), outcome: Outcome::Blocked }]);
 }

@@ -30,7 +30,7 @@ const fn stat(outcome: &Outcome) -> Stat {
         // would ask for ever.
         Outcome::ReclaimRefused => Stat::Denied,
         // Answers to the administrator's orders: no procedure leads to them.
-        Outcome::NotFound | Outcome::StillHolds | Outcome::Cleared(_) => Stat::Failed,
+        Outcome::NotFound | Outcome::StillHolds { .. } | Outcome::Cleared(_) => Stat::Failed,
     }
 }
 

@@ -131,9 +131,9 @@ pub fn lock(args: &LockArgs<'_>, call: &Call<'_>) -> Result<Input, Refusal> {
             Waiting::new(args.cookie, args.exclusive, &args.lock, call.origin, call.version);
         Wait {
             context: waiting.to_bytes().into(),
-            expires_ms: call.now_ms.saturating_add(WAITER_SILENCE_MS_MAX),
+            silence_ms: WAITER_SILENCE_MS_MAX,
             // The client's silence ends a wait, not its length: it may block for days.
-            timeout_ms: 0,
+            timeout_ms: Some(0),
             find_deadlock: true,
         }
     });

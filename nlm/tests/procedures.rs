@@ -74,7 +74,7 @@ fn owner(owner_id: &str, note: &Note<'_>) -> Owner {
 
 fn conflict(owner_id: &str, range: Range, mode: Mode) -> Outcome {
     let note = Note { svid: 5, oh: b"5@guest2" };
-    Outcome::Conflict(Conflict { owner: owner(owner_id, &note), range, mode })
+    Outcome::Conflict(Conflict { owner: owner(owner_id, &note), range, mode, waits: false })
 }
 
 fn range(offset: u64, length: u64) -> Range {
@@ -252,7 +252,7 @@ fn a_lock_reaches_the_core_with_all_it_said() {
     let contact = Contact::from_bytes(&request.contact).expect("a contact");
     assert_eq!(contact.client_id(), &*request.owner.client_id);
     let wait = request.wait.expect("it blocks");
-    assert_eq!(wait.expires_ms, 1_000 + WAITER_SILENCE_MS_MAX);
+    assert_eq!((wait.silence_ms, wait.timeout_ms), (WAITER_SILENCE_MS_MAX, Some(0)));
     let waiting = Waiting::from_bytes(&wait.context).expect("a waiter");
     let args = waiting.granted_args();
     assert_eq!(args, TestArgs { cookie: ARGS.cookie, exclusive: true, lock: LOCK });

@@ -18,11 +18,11 @@ use cleat_lock::{
 use cleat_nlm::owner::ADDRESS_MARK;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::contacts::Contacts;
 use super::limits::Refusals;
-use super::log::{log_grace, log_taken};
+use super::log::{log_grace, log_refusal, log_rejected, log_taken, log_wait_over};
 use super::patience::Patience;
 
 /// The most requests that share one write to the store.
@@ -70,10 +70,12 @@ pub struct Settings {
     pub core: Config,
 }
 
+type Look = Box<dyn FnOnce(&Core) + Send>;
+
 enum Message {
     Ask(Input, oneshot::Sender<Outcome>),
     Tell(Input),
-    Look(Box<dyn FnOnce(&Core) + Send>),
+    Look(Look),
     Stop,
 }
 
@@ -134,6 +136,7 @@ impl Lockd {
         let now_ms = clock.now_ms();
         let contacts = Arc::new(Contacts::new(&records));
         let core = Core::restore(config, now_ms, records, settings.grace_ms, settings.exact);
+        log_rejected(core.rejected());
         let counted = Metrics { counters: core.counters(), grace: core.grace() };
         let (published, metrics) = watch::channel(counted);
         let driver = Driver {
@@ -144,7 +147,7 @@ impl Lockd {
             inbox,
             waiting: HashMap::new(),
             effects: Vec::new(),
-            restoring: false,
+            looks: Vec::new(),
             settled: false,
             metrics: published,
             contacts: Arc::clone(&contacts),
@@ -254,8 +257,8 @@ struct Driver {
     inbox: Receiver<Message>,
     waiting: HashMap<Token, oneshot::Sender<Outcome>>,
     effects: Vec<Effect>,
-    /// Whether the effects at hand are those of the restored table.
-    restoring: bool,
+    /// Those who look when the batch is on record.
+    looks: Vec<Look>,
     /// Whether the store knows that no window is open.
     settled: bool,
     metrics: watch::Sender<Metrics>,
@@ -269,7 +272,6 @@ impl Driver {
         let _alarm = Alarm(self.failed.clone());
         // What the restored table already calls for: a window to open, waiters whose turn it is.
         self.step(Input::Tick);
-        self.restoring = true;
         let mut stop = false;
         while !stop {
             if !self.settle() {
@@ -312,7 +314,7 @@ impl Driver {
                 self.step(input);
             }
             Message::Tell(input) => self.step(input),
-            Message::Look(look) => look(&self.core),
+            Message::Look(look) => self.looks.push(look),
             Message::Stop => return true,
         }
         false
@@ -338,6 +340,7 @@ impl Driver {
             if let Err(error) = self.store.commit(&ops, durability) {
                 error!(%error, "lock records cannot be written: stopping, nothing is granted");
                 self.waiting.clear();
+                self.looks.clear();
                 self.failed.cancel();
                 return false;
             }
@@ -347,7 +350,7 @@ impl Driver {
         let (counters, grace) = (self.core.counters(), self.core.grace());
         self.metrics.send_replace(Metrics { counters, grace });
         words.into_iter().for_each(|word| self.say(word));
-        self.restoring = false;
+        self.looks.drain(..).for_each(|look| look(&self.core));
         self.note_settled();
         true
     }
@@ -367,13 +370,14 @@ impl Driver {
     fn say(&mut self, effect: Effect) {
         match effect {
             Effect::Reply { token, outcome } => {
+                log_refusal(&outcome);
                 if let Some(reply) = self.waiting.remove(&token) {
                     // A caller whose connection is gone re-sends, and meets what was recorded.
                     let _ = reply.send(outcome);
                 }
             }
             Effect::Grant(grant) => {
-                let told = self.restoring;
+                let told = grant.told;
                 let _ = self.events.send(Event::Grant { grant, told });
             }
             Effect::GrantOver { waiter } => {
@@ -381,7 +385,7 @@ impl Driver {
             }
             Effect::Grace(event) => log_grace(event, self.clock.now_ms()),
             // Clients of NLM send what is blocked again.
-            Effect::WaitOver { waiter, why, .. } => debug!(?waiter, ?why, "a wait is over"),
+            Effect::WaitOver { waiter, why, .. } => log_wait_over(waiter, &why),
             Effect::Lapsed { client_id } => {
                 info!(client = %client_id, "client did not come back: all it had is released");
             }

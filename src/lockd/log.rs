@@ -1,6 +1,9 @@
-//! What the lock core tells people: of the grace window, and of locks that it took away.
+//! What the lock core tells people: of the grace window, of locks that it took away, of deadlocks.
 
-use cleat_lock::{GraceEnd, GraceEvent, LockRecord, Mode, Taken, TakenWhy};
+use cleat_lock::{
+    GraceEnd, GraceEvent, LockError, LockRecord, Mode, Outcome, Record, Taken, TakenWhy, WaitEnd,
+    WaiterId,
+};
 use tracing::{debug, info, warn};
 
 pub(super) fn log_grace(event: GraceEvent, now_ms: u64) {
@@ -45,14 +48,17 @@ pub(super) fn log_grace(event: GraceEvent, now_ms: u64) {
 
 pub(super) fn log_taken(taken: &Taken, now_ms: u64) {
     let Taken { client_id, locks, shares, .. } = taken;
-    let why = match taken.why {
+    let why = match &taken.why {
         TakenWhy::Unreachable => {
             "it did not reclaim them, nor acknowledge the restart in all this time".to_owned()
         }
         TakenWhy::NotReclaimed => "it acknowledged the restart and did not reclaim them".to_owned(),
         TakenWhy::Ordered => "grace was ended by order before it reclaimed them".to_owned(),
+        TakenWhy::Contradicted { by } => {
+            format!("{by} reclaimed the same first, and the records may lack what came last")
+        }
         TakenWhy::Silent { since_ms } => {
-            let seconds = now_ms.saturating_sub(since_ms) / 1000;
+            let seconds = now_ms.saturating_sub(*since_ms) / 1000;
             format!("others wait for them, and it has answered nothing for {seconds} s")
         }
     };
@@ -68,4 +74,38 @@ fn name(lock: &LockRecord) -> String {
     let mode = if lock.mode == Mode::Exclusive { "exclusive" } else { "shared" };
     let (owner, range, file) = (&lock.owner.owner_id, lock.range, &lock.file);
     format!("{range:?} {mode} of {owner} on {file:?} in {}", lock.owner.share_name)
+}
+
+/// The most rejected records that are named one by one: a damaged store may hold millions.
+const REJECTED_NAMED_MAX: usize = 16;
+
+/// Tells of records that were kept out because they contradict others, and are deleted.
+pub(super) fn log_rejected(rejected: &[Record]) {
+    for record in rejected.iter().take(REJECTED_NAMED_MAX) {
+        warn!(?record, "a record contradicts another one: it is deleted");
+    }
+    if let Some(more @ 1..) = rejected.len().checked_sub(REJECTED_NAMED_MAX) {
+        warn!(more, "more records contradict others: they are deleted");
+    }
+}
+
+/// Tells of a refusal: of a deadlock to everybody, since those who made it have to know of each
+/// other, and of what happens every day to who asks for it.
+pub(super) fn log_refusal(outcome: &Outcome) {
+    match outcome.error() {
+        Some(error @ LockError::Deadlock { .. }) => info!("refused: {error}"),
+        Some(error) => debug!("refused: {error}"),
+        None => {}
+    }
+}
+
+pub(super) fn log_wait_over(waiter: WaiterId, why: &WaitEnd) {
+    if let WaitEnd::Deadlock { cycle } = why {
+        let cycle = Outcome::Deadlock { cycle: cycle.clone() };
+        if let Some(error) = cycle.error() {
+            info!(?waiter, "a wait is over: {error}");
+        }
+    } else {
+        debug!(?waiter, ?why, "a wait is over");
+    }
 }

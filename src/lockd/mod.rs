@@ -16,7 +16,7 @@ mod turns;
 mod ways;
 
 pub use contacts::Contacts;
-pub use driver::{Event, Lockd, Metrics, Settings, Thread};
+pub use driver::{Event, Lockd, Metrics, Settings, SharedStore, Thread};
 pub use granted::call_back;
 pub use idle::{IDLE, LOOK, forget_idle};
 pub use lease::watch;

@@ -174,13 +174,15 @@ impl cleat_lock::Store for Store {
         Ok(self.write(batch, durability == Durability::Machine)?)
     }
 
-    /// A file's records are one range of keys each for locks and waiters. For a client or an owner
-    /// everything is read: nobody asks that of a running server, which knows by itself.
+    /// A file's records are one range of keys each for locks, waiters and shares, in this order. For
+    /// a client or an owner everything is read: nobody asks that of a running server, which knows by
+    /// itself.
     fn list(&self, query: &Query<'_>) -> Result<Vec<Record>, cleat_lock::StoreError> {
         let mut found = Vec::new();
         if let Query::File(file) = query {
             self.scan(&RecordKey::file_prefix(Table::Locks, file), &mut found)?;
             self.scan(&RecordKey::file_prefix(Table::Waiters, file), &mut found)?;
+            self.scan(&RecordKey::file_prefix(Table::Shares, file), &mut found)?;
         } else {
             self.scan(&[], &mut found)?;
             found.retain(|record| query.wants(record));

@@ -94,17 +94,32 @@ impl Bench {
     }
 
     pub fn lock(&mut self, owner: usize, file: usize, range: Range, wait: Option<bool>) -> Outcome {
+        self.lock_in(Mode::Exclusive, owner, file, range, wait)
+    }
+
+    pub fn lock_in(
+        &mut self,
+        mode: Mode,
+        owner: usize,
+        file: usize,
+        range: Range,
+        wait: Option<bool>,
+    ) -> Outcome {
         let id = self.fresh();
         let context = Arc::clone(&self.context);
-        let wait =
-            wait.map(|find_deadlock| Wait { context, expires_ms: 0, timeout_ms: 0, find_deadlock });
+        let wait = wait.map(|find_deadlock| Wait {
+            context,
+            silence_ms: 0,
+            timeout_ms: Some(0),
+            find_deadlock,
+        });
         let request = LockRequest {
             token: Token(1),
             id,
             owner: self.owners[owner].clone(),
             file: self.files[file].clone(),
             range,
-            mode: Mode::Exclusive,
+            mode,
             wait,
             reclaim: false,
             incarnation: 3,

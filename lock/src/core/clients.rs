@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Core;
 use crate::effect::{Effect, Outcome, WaitEnd};
 use crate::record::{ClientRecord, Record, RecordKey, RecordOp};
-use crate::table::{Attrs, Ids, Put, Standing, Waiter};
+use crate::table::{Attrs, ClientSlot, Ids, Put, Standing, Waiter};
 use crate::types::{Owner, WaiterId};
 
 impl Core {
@@ -204,7 +204,8 @@ impl Core {
         };
         let slot = &mut self.table.names.clients[client];
         if !slot.owners.is_empty() {
-            return Outcome::StillHolds;
+            let &mut ClientSlot { held: locks, waiting: waiters, shares, .. } = slot;
+            return Outcome::StillHolds { locks, waiters, shares };
         }
         slot.registered = false;
         self.table.names.client_shrank(client);

@@ -92,7 +92,8 @@ pub struct Counters {
     pub timed_out: u64,
     /// Since the start: clients that did not come back after they were disconnected.
     pub lapsed: u64,
-    /// Since the start: locks and shares taken from clients that did not come back, or went silent.
+    /// Since the start: locks and shares taken from clients that did not come back or went silent,
+    /// or that another client contradicted over records that were advice.
     pub taken: u64,
     /// Since the start: locks, shares and waiters released by an administrator's clear.
     pub cleared: u64,

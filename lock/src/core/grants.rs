@@ -17,9 +17,7 @@ impl Core {
         self.follow_holds();
         if self.grace.is_some() {
             // Who waits is looked at when the window closes.
-            self.table.freed.clear();
-            self.table.grown.clear();
-            self.table.changed.clear();
+            self.table.forget_turns();
         } else {
             self.serve(fx);
         }
@@ -36,7 +34,11 @@ impl Core {
                     && self.table.queue.get(ix).granted.is_none()
                     && self.table.turn_has_come(ix)
                 {
-                    self.grant(ix, fx);
+                    if self.has_nothing_to_upgrade(ix) {
+                        self.end_wait(ix, WaitEnd::NothingToUpgrade, fx);
+                    } else {
+                        self.grant(ix, fx);
+                    }
                 }
             } else if let Some(owner) = self.table.changed_into_cycle(edges_max) {
                 self.end_deadlocked(owner, fx);
@@ -51,8 +53,11 @@ impl Core {
     fn end_deadlocked(&mut self, owner: u32, fx: &mut Vec<Effect>) {
         for ix in self.table.queue.own_all(owner).collect::<Vec<_>>() {
             let &Waiter { ref granted, find_deadlock, .. } = self.table.queue.get(ix);
-            if granted.is_none() && find_deadlock && self.cycle_of(ix).is_some() {
-                self.end_wait(ix, WaitEnd::Deadlock, fx);
+            if granted.is_none()
+                && find_deadlock
+                && let Some(cycle) = self.cycle_of(ix)
+            {
+                self.end_wait(ix, WaitEnd::Deadlock { cycle }, fx);
                 self.counters.deadlocks += 1;
             }
         }
@@ -62,14 +67,7 @@ impl Core {
     /// for one, the first to come gets it, on whatever file.
     fn gather(&mut self, candidates: &mut BTreeSet<u64>) {
         let mut found = Vec::new();
-        while let Some((file, range)) = self.table.freed.pop() {
-            let seq = |ix| self.table.queue.seq(ix);
-            self.table.each_waiting(file, range, &mut |ix| found.push(seq(ix)));
-        }
-        while let Some((owner, file)) = self.table.grown.pop() {
-            let waiting = self.table.queue.own_on(owner, file);
-            found.extend(waiting.map(|ix| self.table.queue.seq(ix)));
-        }
+        self.table.take_turns(&mut found);
         if candidates.is_empty() {
             // Built at once: there may be thousands.
             *candidates = found.into_iter().collect();
@@ -219,8 +217,13 @@ impl Core {
         }
     }
 
+    fn has_nothing_to_upgrade(&self, ix: u32) -> bool {
+        let &Waiter { owner, file, upgrade, .. } = self.table.queue.get(ix);
+        upgrade && !self.table.holds(owner, file, self.table.queue.range(ix), Mode::Shared)
+    }
+
     /// Forgets a waiter whose client may be there and does not know.
-    fn end_wait(&mut self, ix: u32, why: WaitEnd, fx: &mut Vec<Effect>) {
+    pub(super) fn end_wait(&mut self, ix: u32, why: WaitEnd, fx: &mut Vec<Effect>) {
         let waiter = WaiterId(self.table.queue.seq(ix));
         let Waiter { context, .. } = self.table.remove_waiter(ix, fx);
         fx.push(Effect::WaitOver { waiter, context, why });

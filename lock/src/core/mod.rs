@@ -9,6 +9,7 @@ mod grants;
 mod hold;
 mod lease;
 mod presence;
+mod reclaim;
 mod requests;
 mod restore;
 mod room;
@@ -102,7 +103,7 @@ impl Core {
     /// When [`Input::Tick`] is due at the latest, on the core's clock; `None` = nothing is.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
-        if !self.unsaid.is_empty() || !self.table.freed.is_empty() {
+        if !self.unsaid.is_empty() || self.table.has_turns() {
             return Some(self.now_ms);
         }
         let window = self.grace.as_ref().map(|window| window.until_ms);

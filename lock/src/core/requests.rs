@@ -1,12 +1,13 @@
 //! Test, lock, unlock and cancel: from a request to its outcome.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Core;
-use crate::effect::{Conflict, Effect, Outcome};
+use crate::effect::{Conflict, Effect, Outcome, WaitEnd};
 use crate::error::Limit;
 use crate::input::{LockRequest, Wait};
-use crate::table::{Attrs, Ids, Put, Standing, Waiter, Wish};
+use crate::table::{Again, Attrs, Held, Ids, Put, Standing, Waiter, Wish, later};
 use crate::types::{FileId, LockId, Mode, Owner, Range, WaiterId};
 
 /// The numbers of a request's owner and of its file, where they have one.
@@ -18,6 +19,12 @@ enum Obstacle {
     Lock(u32),
     /// A request that came before.
     Waiter(u32),
+}
+
+/// How a request waits, and whether for an upgrade.
+struct Waits {
+    wait: Wait,
+    upgrade: bool,
 }
 
 impl Core {
@@ -36,14 +43,24 @@ impl Core {
         self.conflict_for(owner, file, range, mode).unwrap_or(Outcome::Free)
     }
 
-    pub(super) fn lock(&mut self, mut request: LockRequest, fx: &mut Vec<Effect>) -> Outcome {
+    pub(super) fn lock(&mut self, request: LockRequest, fx: &mut Vec<Effect>) -> Outcome {
+        self.lock_or_upgrade(request, false, fx)
+    }
+
+    /// Serves a lock, or an exclusive one over what its owner holds.
+    pub(super) fn lock_or_upgrade(
+        &mut self,
+        mut request: LockRequest,
+        upgrade: bool,
+        fx: &mut Vec<Effect>,
+    ) -> Outcome {
         let owner = self.asker(&request.owner);
         if let (Some(owner), false) = (owner, request.reclaim) {
             self.end_former_life(owner, request.incarnation, fx);
         }
         let file = self.table.names.file(&request.file);
         if let (Some(owner), Some(file)) = (owner, file)
-            && let Some(outcome) = self.lock_again(owner, file, &request, fx)
+            && let Some(outcome) = self.lock_again((owner, file), &request, upgrade, fx)
         {
             return outcome;
         }
@@ -65,6 +82,7 @@ impl Core {
             (None, _) => self.place((owner, file), &request, fx),
             (Some(obstacle), None) => self.conflict(&obstacle),
             (Some(obstacle), Some(wait)) => {
+                let wait = Waits { wait, upgrade };
                 self.enqueue((owner, file), &request, wait, &obstacle, fx)
             }
         }
@@ -74,9 +92,9 @@ impl Core {
     /// did not hear of its grant, or that did not get the reply. `None` = it is a new one.
     fn lock_again(
         &mut self,
-        owner: u32,
-        file: u32,
+        (owner, file): (u32, u32),
         request: &LockRequest,
+        upgrade: bool,
         fx: &mut Vec<Effect>,
     ) -> Option<Outcome> {
         let &LockRequest { range, mode, incarnation, reclaim, .. } = request;
@@ -92,12 +110,18 @@ impl Core {
             } else if let (Some(wait), false) = (&request.wait, reclaim) {
                 if let Some(cycle) = self.cycle_since(waiter, wait) {
                     self.table.remove_waiter(waiter, fx);
-                    return Some(cycle);
+                    return Some(Outcome::Deadlock { cycle });
                 }
                 self.register(owner, incarnation, &request.contact, fx);
-                let context = Arc::clone(&wait.context);
-                self.table.queue.refresh(waiter, context, wait.expires_ms, incarnation);
-                fx.push(self.table.put_waiter(waiter));
+                let &Wait { ref context, silence_ms, find_deadlock, .. } = wait;
+                let context = Arc::clone(context);
+                let again = Again { context, silence_ms, find_deadlock, incarnation, upgrade };
+                if self.table.queue.refresh(waiter, again) {
+                    fx.push(self.table.put_waiter(waiter));
+                }
+                if self.grace.is_none() {
+                    self.table.queue.count_silence(waiter, self.now_ms);
+                }
                 return Some(Outcome::Blocked);
             }
         }
@@ -113,27 +137,26 @@ impl Core {
         Some(Outcome::Granted)
     }
 
-    /// The refusal, where a request that waits has come into a cycle since it was let wait: who does
-    /// not ask for cycles to be found may close one.
-    fn cycle_since(&mut self, waiter: u32, wait: &Wait) -> Option<Outcome> {
+    /// The cycle into which a request that waits has come since it was let wait: who does not ask
+    /// for cycles to be found may close one.
+    fn cycle_since(&mut self, waiter: u32, wait: &Wait) -> Option<Vec<Owner>> {
         if !wait.find_deadlock || self.grace.is_some() {
             return None;
         }
         self.cycle_of(waiter)
     }
 
-    /// The refusal, where a request that waits is in a cycle.
-    pub(super) fn cycle_of(&mut self, waiter: u32) -> Option<Outcome> {
+    /// The cycle that a request that waits is in.
+    pub(super) fn cycle_of(&mut self, waiter: u32) -> Option<Vec<Owner>> {
         let (range, seq) = (self.table.queue.range(waiter), self.table.queue.seq(waiter));
         let &Waiter { owner, file, mode, .. } = self.table.queue.get(waiter);
         self.cycle(Wish { owner, file, range, mode, seq })
     }
 
-    fn cycle(&mut self, wish: Wish) -> Option<Outcome> {
+    fn cycle(&mut self, wish: Wish) -> Option<Vec<Owner>> {
         let cycle = self.table.cycle(wish, self.config.limits.deadlock_edges)?;
         let owners = &self.table.names.owners;
-        let cycle = cycle.into_iter().map(|owner| owners[owner].owner.clone()).collect();
-        Some(Outcome::Deadlock { cycle })
+        Some(cycle.into_iter().map(|owner| owners[owner].owner.clone()).collect())
     }
 
     /// The refusal, where a lock of another owner is in the way.
@@ -145,7 +168,7 @@ impl Core {
         mode: Mode,
     ) -> Option<Outcome> {
         let lock = self.table.blocker(owner, file?, range, mode)?;
-        Some(self.conflict(&Obstacle::Lock(lock)))
+        Some(self.conflict_with(lock))
     }
 
     fn obstacle(
@@ -158,6 +181,11 @@ impl Core {
         let table = &self.table;
         let blocker = table.blocker(owner, file, range, mode).map(Obstacle::Lock);
         blocker.or_else(|| table.ahead(owner, file, range, mode, u64::MAX).map(Obstacle::Waiter))
+    }
+
+    /// The refusal because of this lock.
+    pub(super) fn conflict_with(&self, lock: u32) -> Outcome {
+        self.conflict(&Obstacle::Lock(lock))
     }
 
     fn conflict(&self, obstacle: &Obstacle) -> Outcome {
@@ -173,7 +201,8 @@ impl Core {
             }
         };
         let owner = table.names.owners[owner].owner.clone();
-        Outcome::Conflict(Conflict { owner, range, mode })
+        let waits = matches!(obstacle, Obstacle::Waiter(_));
+        Outcome::Conflict(Conflict { owner, range, mode, waits })
     }
 
     /// The numbers of the request's owner and file, which are as given where they were known.
@@ -184,6 +213,19 @@ impl Core {
         (owner, file)
     }
 
+    fn put(&self, request: &LockRequest) -> Put {
+        let &LockRequest { mode, incarnation, reclaim, .. } = request;
+        let attrs = Attrs { mode, incarnation, standing: Standing::Settled };
+        Put { attrs, now_ms: self.now_ms, blocking: false, reclaim }
+    }
+
+    /// How many pieces more there would be with this placed.
+    pub(super) fn gain_of(&self, known: Known, request: &LockRequest) -> i64 {
+        let (Some(owner), Some(file)) = known else { return 1 };
+        let plan = self.table.plan(owner, file, request.range, Some(self.put(request)));
+        plan.map_or(0, |plan| plan.gain)
+    }
+
     /// Gives the owner the lock: nothing of another owner is in the way.
     pub(super) fn place(
         &mut self,
@@ -191,19 +233,25 @@ impl Core {
         request: &LockRequest,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
-        if known.0.is_none()
-            && let Some(refusal) = self.room_for_client(&request.owner.client_id, fx)
-        {
+        let &LockRequest { id, range, incarnation, reclaim, .. } = request;
+        let put = self.put(request);
+        // Who is new, or new on the file, has nothing there that the lock could merge with or cut.
+        let (mut plan, gain) = match known {
+            (Some(owner), Some(file)) => {
+                let plan = self.table.plan(owner, file, range, Some(put));
+                let gain = plan.as_ref().map_or(0, |plan| plan.gain);
+                (plan, gain)
+            }
+            _ => (None, 1),
+        };
+        let client = self.client_of(known.0, &request.owner);
+        let refusal = self.too_many_locks_of(client, known.1, gain);
+        if let Some(refusal) = refusal.or_else(|| self.room_for(client, &request.owner, fx)) {
             return refusal;
         }
-        let &LockRequest { id, range, mode, incarnation, reclaim, .. } = request;
         let (owner, file) = self.intern(known, request);
-        let attrs = Attrs { mode, incarnation, standing: Standing::Settled };
-        let put = Put { attrs, now_ms: self.now_ms, blocking: false, reclaim };
-        let plan = self.table.plan(owner, file, range, Some(put));
-        let gain = plan.as_ref().map_or(0, |plan| plan.gain);
-        if let Some(refusal) = self.too_many_locks(owner, file, gain) {
-            return refusal;
+        if known.0.is_none() || known.1.is_none() {
+            plan = self.table.plan(owner, file, range, Some(put));
         }
         self.register(owner, incarnation, &request.contact, fx);
         self.drop_undo(owner, file, range, fx);
@@ -216,30 +264,39 @@ impl Core {
         Outcome::Granted
     }
 
+    /// The client of a request's owner, where it is known.
+    pub(super) fn client_of(&self, known: Option<u32>, owner: &Owner) -> Option<u32> {
+        match known {
+            Some(owner) => Some(self.table.names.owners[owner].client),
+            None => self.table.names.client(&owner.client_id),
+        }
+    }
+
     fn enqueue(
         &mut self,
         known: Known,
         request: &LockRequest,
-        wait: Wait,
+        Waits { wait, upgrade }: Waits,
         obstacle: &Obstacle,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
-        if known.0.is_none()
-            && let Some(refusal) = self.room_for_client(&request.owner.client_id, fx)
-        {
+        let client = self.client_of(known.0, &request.owner);
+        if let Some(refusal) = self.too_many_waiters(client, known.1) {
+            return refusal;
+        }
+        // For who has nothing nobody waits.
+        if let ((Some(owner), Some(file)), true) = (known, wait.find_deadlock) {
+            let &LockRequest { range, mode, .. } = request;
+            if let Some(cycle) = self.cycle(Wish { owner, file, range, mode, seq: u64::MAX }) {
+                return Outcome::Deadlock { cycle };
+            }
+        }
+        if let Some(refusal) = self.room_for(client, &request.owner, fx) {
             return refusal;
         }
         let (owner, file) = self.intern(known, request);
-        if let Some(refusal) = self.too_many_waiters(owner, file) {
-            return refusal;
-        }
-        if wait.find_deadlock {
-            let &LockRequest { range, mode, .. } = request;
-            if let Some(cycle) = self.cycle(Wish { owner, file, range, mode, seq: u64::MAX }) {
-                return cycle;
-            }
-        }
         self.register(owner, request.incarnation, &request.contact, fx);
+        let timeout_ms = wait.timeout_ms.unwrap_or(self.config.blocking_timeout_ms);
         let waiter = Waiter {
             id: request.id,
             owner,
@@ -247,11 +304,15 @@ impl Core {
             mode: request.mode,
             incarnation: request.incarnation,
             queued_ms: self.now_ms,
-            expires_ms: wait.expires_ms,
-            deadline_ms: self.deadline_ms(wait.timeout_ms),
+            silence_ms: wait.silence_ms,
+            timeout_ms,
+            expires_ms: later(self.now_ms, wait.silence_ms),
+            deadline_ms: later(self.now_ms, timeout_ms),
             find_deadlock: wait.find_deadlock,
+            upgrade,
             context: wait.context,
             granted: None,
+            told: false,
         };
         let seq = self.table.queue.next_seq;
         let ix = self.table.insert_waiter(request.range, seq, waiter);
@@ -261,11 +322,6 @@ impl Core {
         fx.push(self.table.put_waiter(ix));
         self.counters.blocked += 1;
         Outcome::Blocked
-    }
-
-    /// When a wait that starts now is over; 0 = never.
-    fn deadline_ms(&self, timeout_ms: u64) -> u64 {
-        if timeout_ms == 0 { 0 } else { self.now_ms.saturating_add(timeout_ms) }
     }
 
     pub(super) fn unlock(
@@ -333,7 +389,11 @@ impl Core {
     fn give_up(&mut self, ix: u32, fx: &mut Vec<Effect>) {
         let range = self.table.queue.range(ix);
         let &Waiter { owner, file, ref granted, .. } = self.table.queue.get(ix);
-        let told = granted.is_some() && !self.records_are_advice();
+        if granted.is_none() {
+            self.counters.cancelled += 1;
+            return self.end_wait(ix, WaitEnd::Unlocked, fx);
+        }
+        let told = !self.records_are_advice();
         self.abandon(ix, fx);
         if told {
             self.let_stand(owner, file, range, fx);
@@ -357,30 +417,76 @@ impl Core {
 
     /// The refusal, where the table may not grow by `gain` pieces.
     pub(super) fn too_many_locks(&self, owner: u32, file: u32, gain: i64) -> Option<Outcome> {
-        let Ok(gain @ 1..) = u64::try_from(gain) else {
-            return None;
-        };
-        let (names, limits) = (&self.table.names, &self.config.limits);
-        let client = &names.clients[names.owners[owner].client];
-        [
-            (Limit::LocksPerFile, names.files[file].held, limits.locks_per_file),
-            (Limit::LocksPerClient, client.held, limits.locks_per_client),
-            (Limit::LocksTotal, self.table.locks.len(), limits.locks_total),
-        ]
-        .into_iter()
-        .find(|&(_, current, maximum)| current.saturating_add(gain) > maximum)
-        .map(|(which, current, maximum)| Outcome::Limit { which, current, maximum })
+        self.too_many_locks_of(Some(self.table.names.owners[owner].client), Some(file), gain)
     }
 
-    fn too_many_waiters(&self, owner: u32, file: u32) -> Option<Outcome> {
+    /// The same for a client and a file that may be new.
+    fn too_many_locks_of(
+        &self,
+        client: Option<u32>,
+        file: Option<u32>,
+        gain: i64,
+    ) -> Option<Outcome> {
         let (names, limits) = (&self.table.names, &self.config.limits);
-        let client = &names.clients[names.owners[owner].client];
-        [
-            (Limit::WaitersPerFile, names.files[file].waiting, limits.waiters_per_file),
-            (Limit::WaitersPerClient, client.waiting, limits.waiters_per_client),
-        ]
-        .into_iter()
-        .find(|&(_, current, maximum)| current >= maximum)
-        .map(|(which, current, maximum)| Outcome::Limit { which, current, maximum })
+        let of_file = file.map_or(0, |file| names.files[file].held);
+        let of_client = client.map_or(0, |client| names.clients[client].held);
+        let counts = [
+            (Limit::LocksPerFile, of_file, limits.locks_per_file),
+            (Limit::LocksPerClient, of_client, limits.locks_per_client),
+            (Limit::LocksTotal, self.table.locks.len(), limits.locks_total),
+        ];
+        beyond(counts, gain)
     }
+
+    /// The refusal, where to cut a range out of what others have there would part their pieces
+    /// beyond a limit, a `client` holding `own` more pieces at the same time.
+    pub(super) fn too_many_parts(
+        &self,
+        of_others: &[u32],
+        range: Range,
+        (client, own): (Option<u32>, i64),
+    ) -> Option<Outcome> {
+        let (names, limits) = (&self.table.names, &self.config.limits);
+        let mut parted = BTreeMap::new();
+        for &ix in of_others {
+            let (before, after) = self.table.locks.range(ix).without(range);
+            if before.is_some() && after.is_some() {
+                let &Held { owner, file, .. } = self.table.locks.get(ix);
+                *parted.entry((file, names.owners[owner].client)).or_insert(0) += 1;
+            }
+        }
+        let gain = own + parted.values().sum::<i64>();
+        parted.into_iter().find_map(|((file, of), parts)| {
+            let of_file = (Limit::LocksPerFile, names.files[file].held, limits.locks_per_file);
+            let total = (Limit::LocksTotal, self.table.locks.len(), limits.locks_total);
+            let of_client =
+                [(Limit::LocksPerClient, names.clients[of].held, limits.locks_per_client)];
+            let more = if client == Some(of) { parts + own } else { parts };
+            beyond([of_file, total], gain).or_else(|| beyond(of_client, more))
+        })
+    }
+
+    fn too_many_waiters(&self, client: Option<u32>, file: Option<u32>) -> Option<Outcome> {
+        let (names, limits) = (&self.table.names, &self.config.limits);
+        let of_file = file.map_or(0, |file| names.files[file].waiting);
+        let of_client = client.map_or(0, |client| names.clients[client].waiting);
+        let counts = [
+            (Limit::WaitersPerFile, of_file, limits.waiters_per_file),
+            (Limit::WaitersPerClient, of_client, limits.waiters_per_client),
+        ];
+        beyond(counts, 1)
+    }
+}
+
+/// The refusal, where one of these counts may not grow by `gain`.
+pub(super) fn beyond(
+    counts: impl IntoIterator<Item = (Limit, u64, u64)>,
+    gain: i64,
+) -> Option<Outcome> {
+    let Ok(gain @ 1..) = u64::try_from(gain) else {
+        return None;
+    };
+    let mut counts = counts.into_iter();
+    let passed = counts.find(|&(_, current, maximum)| current.saturating_add(gain) > maximum);
+    passed.map(|(which, current, maximum)| Outcome::Limit { which, current, maximum })
 }

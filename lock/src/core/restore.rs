@@ -27,7 +27,8 @@ impl Core {
     /// What is not reclaimed in these `grace_ms` is dropped then, unless
     /// [`Config::unreachable_hold_ms`] lets it stand.
     ///
-    /// Grants that were not acknowledged are sent again, waiters keep their places. The first
+    /// Grants that were not acknowledged are sent again, waiters keep their places, however long the
+    /// server was down, and their times begin anew when somebody can be served. The first
     /// [`Core::step`] gives out the effects of all this, so a [`Input::Tick`](crate::Input::Tick)
     /// is due at once. Records that contradict each other are kept out and deleted:
     /// [`Core::rejected`].
@@ -61,6 +62,9 @@ impl Core {
         core.mark_pending();
         core.table.note_obstacles();
         core.open_grace(grace_ms, exact);
+        if core.grace.is_none() {
+            core.table.queue.count_all(now_ms);
+        }
         if core.grace.as_ref().is_none_or(|window| window.exact) {
             let grants = core.tell_grants();
             core.unsaid.extend(grants);
@@ -134,11 +138,15 @@ impl Core {
             mode: record.mode,
             incarnation: record.incarnation,
             queued_ms: record.queued_ms,
-            expires_ms: record.expires_ms,
-            deadline_ms: record.deadline_ms,
+            silence_ms: record.silence_ms,
+            timeout_ms: record.timeout_ms,
+            expires_ms: 0,
+            deadline_ms: 0,
             find_deadlock: record.find_deadlock,
+            upgrade: record.upgrade,
             context: record.context,
             granted: record.granted,
+            told: granted,
         };
         self.table.insert_waiter(record.range, seq, waiter);
     }

@@ -1,16 +1,29 @@
 //! Room for one more client: where there is none, those that hold and await nothing make it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Core;
 use crate::effect::{Effect, Outcome};
 use crate::error::Limit;
+use crate::types::Owner;
 
 /// How long after a search in vain no client is looked for that could go, in milliseconds: who
 /// comes too many must not cost those who are there a look at all of them each time.
 const CROWDED_MS: u64 = 1000;
 
 impl Core {
+    /// The refusal, where the client of this owner is new (`known` = `None`) and no further one may
+    /// be known.
+    pub(super) fn room_for(
+        &mut self,
+        known: Option<u32>,
+        owner: &Owner,
+        fx: &mut Vec<Effect>,
+    ) -> Option<Outcome> {
+        if known.is_some() { None } else { self.room_for_client(&owner.client_id, fx) }
+    }
+
     /// The refusal, where this client is new and no further one may be known.
     pub(super) fn room_for_client(
         &mut self,
@@ -21,56 +34,76 @@ impl Core {
         if names.client(client_id).is_some() {
             return None;
         }
-        let mut current = names.clients.len() as u64;
         let (all_max, of_source_max) = (limits.clients, limits.clients_per_source);
-        if let Some(of_source) = names.of_source(client_id)
-            && of_source.len() as u64 >= of_source_max
-        {
-            let of_source: Vec<u32> = of_source.iter().copied().collect();
-            let gone = self.forget_longest_idle(&of_source, fx);
-            if gone == 0 {
-                let (which, current) = (Limit::ClientsPerSource, of_source.len() as u64);
-                return Some(Outcome::Limit { which, current, maximum: of_source_max });
+        let of_source = names.of_source(client_id);
+        let there = of_source.map_or(0, |of_source| of_source.len() as u64);
+        let (mut current, mut going) = (names.clients.len() as u64, Vec::new());
+        if there >= of_source_max {
+            // The others of the source go on being told apart: so many stay.
+            let most;
+            (going, most) = self.idle(of_source.into_iter().flatten().copied());
+            going.truncate(most);
+            if going.is_empty() {
+                let which = Limit::ClientsPerSource;
+                return Some(Outcome::Limit { which, current: there, maximum: of_source_max });
             }
-            current -= gone;
+            current -= going.len() as u64;
         }
-        if current >= all_max && self.forget_of_all(fx) == 0 {
-            return Some(Outcome::Limit { which: Limit::Clients, current, maximum: all_max });
+        if current >= all_max {
+            let further = self.longest_idle_of_all();
+            if further.is_empty() {
+                let current = self.table.names.clients.len() as u64;
+                return Some(Outcome::Limit { which: Limit::Clients, current, maximum: all_max });
+            }
+            going.extend(further);
+        }
+        for ix in going {
+            let client_id = Arc::clone(&self.table.names.clients[ix].id);
+            self.forget(&client_id, fx);
         }
         None
     }
 
-    fn forget_of_all(&mut self, fx: &mut Vec<Effect>) -> u64 {
+    /// Whom to forget of all. Behind an address a host is told from the others by name, and only
+    /// while several are known there: what one that is forgotten says of its restart would be taken
+    /// for the word of the last of them. So the last two go together or not at all.
+    fn longest_idle_of_all(&mut self) -> Vec<u32> {
         if self.now_ms < self.crowded_until_ms {
-            return 0;
+            return Vec::new();
         }
-        let all: Vec<u32> = self.table.names.clients.iter().map(|(client, _)| client).collect();
-        let gone = self.forget_longest_idle(&all, fx);
-        if gone == 0 {
+        let names = &self.table.names;
+        let (idle, most) = self.idle(names.clients.iter().map(|(ix, _)| ix));
+        let (mut going, mut gone) = (Vec::new(), BTreeSet::new());
+        for ix in idle {
+            if going.len() >= most {
+                break;
+            }
+            let of_source = names.of_source(&names.clients[ix].id).into_iter().flatten();
+            let mut beside = of_source.copied().filter(|at| *at != ix && !gone.contains(at));
+            let last = beside.next().filter(|_| beside.next().is_none());
+            let last_stays = |&at: &u32| !names.clients[at].is_only_on_record();
+            if !gone.contains(&ix) && last.as_ref().is_none_or(|at| !last_stays(at)) {
+                going.extend([Some(ix), last].into_iter().flatten());
+                gone.extend([Some(ix), last].into_iter().flatten());
+            }
+        }
+        if going.is_empty() {
             self.crowded_until_ms = self.now_ms.saturating_add(CROWDED_MS);
         }
-        gone
+        going
     }
 
-    /// Forgets, of these clients, one and one more for each thousand that are only on record: those
-    /// that were not seen for longest. Returns how many. None goes while a grace window is open:
-    /// what it held before the restart may not be on record.
-    fn forget_longest_idle(&mut self, among: &[u32], fx: &mut Vec<Effect>) -> u64 {
-        if self.grace.is_some() {
-            return 0;
-        }
-        let clients = &self.table.names.clients;
+    /// Of these clients those that are only on record, who was not seen for longest first, and how
+    /// many of them are to go: one and one more for each thousand. None is while a grace window is
+    /// open: what it held before the restart may not be on record.
+    fn idle(&self, among: impl Iterator<Item = u32>) -> (Vec<u32>, usize) {
+        let (clients, mut count) = (&self.table.names.clients, 0);
         let mut idle: Vec<(u64, u32)> = among
-            .iter()
-            .filter_map(|&ix| clients.get(ix).filter(|slot| slot.is_only_on_record()).zip(Some(ix)))
-            .map(|(slot, ix)| (slot.seen_ms, ix))
+            .inspect(|_| count += 1)
+            .filter(|&ix| self.grace.is_none() && clients[ix].is_only_on_record())
+            .map(|ix| (clients[ix].seen_ms, ix))
             .collect();
         idle.sort_unstable();
-        idle.truncate(1 + among.len() / 1000);
-        for &(_, ix) in &idle {
-            let client_id = Arc::clone(&self.table.names.clients[ix].id);
-            self.forget(&client_id, fx);
-        }
-        idle.len() as u64
+        (idle.into_iter().map(|(_, ix)| ix).collect(), 1 + count / 1000)
     }
 }

@@ -1,6 +1,9 @@
 //! Share reservations: who may open a file beside whom (XNFS ch. 10, NLM_SHARE and NLM_UNSHARE).
 
+use std::collections::BTreeMap;
+
 use super::Core;
+use super::requests::beyond;
 use crate::effect::{Effect, Outcome, ShareConflict};
 use crate::error::Limit;
 use crate::input::ShareRequest;
@@ -42,9 +45,12 @@ impl Core {
         }
         let outcome = self.place_share(request, wanted, fx);
         if outcome == Outcome::Granted {
+            let mut taken = BTreeMap::new();
             for other in advice {
+                self.contradicted(other, &request.owner, &mut taken).shares += 1;
                 self.table.release_share(other, file, fx);
             }
+            self.tell_contradicted(taken, fx);
         }
         outcome
     }
@@ -103,14 +109,15 @@ impl Core {
         reservation: Reservation,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
-        if let Some(refusal) = self.room_for_client(&request.owner.client_id, fx) {
+        let names = &self.table.names;
+        let (known, file) = (names.owner(&request.owner), names.file(&request.file));
+        let client = self.client_of(known, &request.owner);
+        let refusal = self.too_many_shares(known, client, file);
+        if let Some(refusal) = refusal.or_else(|| self.room_for(client, &request.owner, fx)) {
             return refusal;
         }
         let owner = self.table.names.intern_owner(&request.owner);
         let file = self.table.names.intern_file(&request.file);
-        if let Some(refusal) = self.too_many_shares(owner, file) {
-            return refusal;
-        }
         let &ShareRequest { incarnation, reclaim, .. } = request;
         self.register(owner, incarnation, &request.contact, fx);
         let acquired_ms = self.now_ms;
@@ -148,19 +155,24 @@ impl Core {
     }
 
     /// The refusal, where the owner may not have one more reservation.
-    fn too_many_shares(&self, owner: u32, file: u32) -> Option<Outcome> {
-        if self.table.shares.get(owner, file).is_some() {
+    fn too_many_shares(
+        &self,
+        owner: Option<u32>,
+        client: Option<u32>,
+        file: Option<u32>,
+    ) -> Option<Outcome> {
+        if owner.zip(file).is_some_and(|(owner, file)| self.table.shares.get(owner, file).is_some())
+        {
             return None;
         }
         let (names, limits) = (&self.table.names, &self.config.limits);
-        let client = &names.clients[names.owners[owner].client];
-        [
-            (Limit::SharesPerFile, names.files[file].shares, limits.shares_per_file),
-            (Limit::SharesPerClient, client.shares, limits.shares_per_client),
+        let of_file = file.map_or(0, |file| names.files[file].shares);
+        let of_client = client.map_or(0, |client| names.clients[client].shares);
+        let counts = [
+            (Limit::SharesPerFile, of_file, limits.shares_per_file),
+            (Limit::SharesPerClient, of_client, limits.shares_per_client),
             (Limit::SharesTotal, self.table.shares.len(), limits.shares_total),
-        ]
-        .into_iter()
-        .find(|&(_, current, maximum)| current >= maximum)
-        .map(|(which, current, maximum)| Outcome::Limit { which, current, maximum })
+        ];
+        beyond(counts, 1)
     }
 }

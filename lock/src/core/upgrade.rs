@@ -28,10 +28,18 @@ impl Core {
                 return Outcome::Granted;
             }
         }
-        if let Some(left_ms) = self.grace_left_ms() {
+        // One that is sent again is answered as a lock that is, in grace too.
+        let again = place.and_then(|(owner, file)| {
+            let ix = self.table.queue.exact(owner, file, range, Mode::Exclusive)?;
+            self.table.queue.get(ix).upgrade.then_some(ix)
+        });
+        if let (None, Some(left_ms)) = (again, self.grace_left_ms()) {
             return Outcome::Grace { left_ms };
         }
         if !place.is_some_and(|(owner, file)| self.table.holds(owner, file, range, Mode::Shared)) {
+            if let Some(ix) = again.filter(|&ix| self.table.queue.get(ix).granted.is_none()) {
+                self.abandon(ix, fx);
+            }
             return Outcome::NotFound;
         }
         let UpgradeRequest { token, id, owner, file, wait, incarnation, contact, .. } = request;
@@ -48,6 +56,6 @@ impl Core {
             incarnation,
             contact,
         };
-        self.lock(request, fx)
+        self.lock_or_upgrade(request, true, fx)
     }
 }

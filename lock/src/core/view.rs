@@ -15,7 +15,7 @@ pub struct GraceView {
     pub until_ms: u64,
     /// Whether it may close as soon as nothing is left.
     pub exact: bool,
-    /// Reclaims of recorded locks granted so far.
+    /// Reclaims granted so far of what was on record and not reclaimed before.
     pub reclaimed: u64,
     /// Locks and shares still waited for.
     pub left: u64,
@@ -117,7 +117,8 @@ impl Core {
         let lock = self.table.blocker(owner, file, range, mode)?;
         let held = self.table.locks.get(lock);
         let owner = self.table.names.owners[held.owner].owner.clone();
-        Some(Conflict { owner, range: self.table.locks.range(lock), mode: held.attrs.mode })
+        let (range, mode) = (self.table.locks.range(lock), held.attrs.mode);
+        Some(Conflict { owner, range, mode, waits: false })
     }
 
     /// [`Core::intrudes`] by reading.

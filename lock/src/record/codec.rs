@@ -12,12 +12,8 @@ use super::{
 };
 use crate::types::{Access, FileId, LockId, Mode, Owner, Range, WaiterId};
 
-/// The first version, and still that of every record it can say.
-const VERSION_1: u8 = 1;
-
-/// The version of a waiter with a deadline, and the newest this code reads. A waiter without one is
-/// written as version 1, so that a record has one form.
-const VERSION_2: u8 = 2;
+/// The version that every record begins with.
+const VERSION: u8 = 1;
 
 impl RecordKey {
     /// The key as bytes.
@@ -105,11 +101,7 @@ impl Record {
     /// The record's value as bytes; what the key says is not repeated.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let version = match self {
-            Record::Waiter(waiter) if waiter.deadline_ms > 0 => VERSION_2,
-            _ => VERSION_1,
-        };
-        let mut out = Writer::new(version);
+        let mut out = Writer::new(VERSION);
         match self {
             Record::Lock(lock) => put_lock(&mut out, lock),
             Record::Waiter(waiter) => put_waiter(&mut out, waiter),
@@ -132,21 +124,13 @@ impl Record {
         let key = RecordKey::from_bytes(key)?;
         let mut value = Reader(value);
         let version = value.byte()?;
-        match (&key, version) {
-            (_, VERSION_1) | (RecordKey::Waiter { .. }, VERSION_2) => {}
-            _ => return Err(RecordError::Version(version)),
+        if version != VERSION {
+            return Err(RecordError::Version(version));
         }
         let record = match key {
             RecordKey::Lock { file, id } => Record::Lock(get_lock(&mut value, file, id)?),
             RecordKey::Waiter { file, waiter } => {
-                let mut waiter = get_waiter(&mut value, file, waiter)?;
-                if version == VERSION_2 {
-                    waiter.deadline_ms = value.number()?;
-                    if waiter.deadline_ms == 0 {
-                        return Err(RecordError::Invalid("deadline_ms"));
-                    }
-                }
-                Record::Waiter(waiter)
+                Record::Waiter(get_waiter(&mut value, file, waiter)?)
             }
             RecordKey::Client { client_id } => Record::Client(ClientRecord {
                 client_id,
@@ -270,8 +254,10 @@ fn put_waiter(out: &mut Writer, waiter: &WaiterRecord) {
     put_mode(out, waiter.mode);
     out.number(waiter.incarnation.into());
     out.number(waiter.queued_ms);
-    out.number(waiter.expires_ms);
+    out.number(waiter.silence_ms);
+    out.number(waiter.timeout_ms);
     out.byte(u8::from(waiter.find_deadlock));
+    out.byte(u8::from(waiter.upgrade));
     out.bytes(&waiter.context);
     out.byte(u8::from(waiter.granted.is_some()));
     if let Some(granted) = &waiter.granted {
@@ -285,9 +271,6 @@ fn put_waiter(out: &mut Writer, waiter: &WaiterRecord) {
                 out.number(incarnation.into());
             }
         }
-    }
-    if waiter.deadline_ms > 0 {
-        out.number(waiter.deadline_ms);
     }
 }
 
@@ -306,9 +289,10 @@ fn get_waiter(
         mode: get_mode(value)?,
         incarnation: value.number32("incarnation")?,
         queued_ms: value.number()?,
-        expires_ms: value.number()?,
-        deadline_ms: 0,
+        silence_ms: value.number()?,
+        timeout_ms: value.number()?,
         find_deadlock: value.flag("find_deadlock")?,
+        upgrade: value.flag("upgrade")?,
         context: Arc::from(value.bytes()?),
         granted: None,
     };

@@ -97,12 +97,15 @@ pub struct WaiterRecord {
     pub incarnation: u32,
     /// Since when, on the core's clock.
     pub queued_ms: u64,
-    /// When it is forgotten unless re-sent; 0 = never.
-    pub expires_ms: u64,
-    /// When it is told that its time is over, however often re-sent; 0 = never.
-    pub deadline_ms: u64,
+    /// How long it is kept after it was last sent, in milliseconds; 0 = for ever. A duration, since
+    /// the time for which the server is down is nobody's silence.
+    pub silence_ms: u64,
+    /// How long it waits at most, however often re-sent, in milliseconds; 0 = for ever.
+    pub timeout_ms: u64,
     /// Whether it asked for deadlocks to be found.
     pub find_deadlock: bool,
+    /// Whether it is an upgrade: [`Input::Upgrade`](crate::Input::Upgrade).
+    pub upgrade: bool,
     /// How to call back.
     pub context: Arc<[u8]>,
     /// Present once it was granted.

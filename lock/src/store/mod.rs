@@ -8,7 +8,7 @@ use std::fmt;
 
 pub use memory::{Crash, MemoryStore};
 
-use crate::error::LockError;
+use crate::error::{LockError, StoreFault};
 use crate::record::{Record, RecordKey, RecordOp};
 use crate::types::FileId;
 
@@ -109,11 +109,11 @@ pub struct Epoch {
 pub enum Query<'a> {
     /// All there are.
     All,
-    /// Locks and waiters of a file.
+    /// Locks, waiters and share reservations of a file.
     File(&'a FileId),
-    /// Locks and waiters of a client, and its own record.
+    /// Locks, waiters and share reservations of a client, and its own record.
     Client(&'a str),
-    /// Locks and waiters of an owner.
+    /// Locks, waiters and share reservations of an owner.
     Owner(&'a str),
 }
 
@@ -164,6 +164,9 @@ impl std::error::Error for StoreError {}
 
 impl From<StoreError> for LockError {
     fn from(error: StoreError) -> Self {
-        LockError::Store { text: error.to_string() }
+        match error {
+            StoreError::Failed(text) => LockError::Store { fault: StoreFault::Failed, text },
+            StoreError::Damaged(text) => LockError::Store { fault: StoreFault::Damaged, text },
+        }
     }
 }

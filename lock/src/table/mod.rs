@@ -18,16 +18,17 @@ pub(crate) use deadlock::Wish;
 pub(crate) use locks::{Attrs, Held, Standing};
 pub(crate) use names::{ClientSlot, Names};
 pub(crate) use place::{Ids, Put};
-pub(crate) use queue::Waiter;
+pub(crate) use queue::{Again, Waiter, later};
 pub(crate) use shares::Share;
 
 use std::collections::BTreeSet;
 
-use crate::types::Range;
+use crate::types::{Mode, Range};
 use deadlock::Walk;
 use locks::Locks;
 use queue::Queue;
 use shares::Shares;
+use turn::Freed;
 
 /// Locks, waiters, share reservations, and the names they use.
 #[derive(Debug)]
@@ -38,10 +39,10 @@ pub(crate) struct Table {
     pub(crate) shares: Shares,
     /// Where something became free that somebody may wait for: every change that weakens a lock or
     /// takes a waiter out of the way ends here, so no release path can forget to wake.
-    pub(crate) freed: Vec<(u32, Range)>,
+    freed: Vec<Freed>,
     /// Owners (and the file) whose holdings grew or whose grants ended: that may let waiters of
     /// their own pass.
-    pub(crate) grown: Vec<(u32, u32)>,
+    grown: Vec<(u32, u32)>,
     /// Owners that wait and whose locks changed: others may wait for them now, or they for others
     /// whom they passed by before, that could not.
     pub(crate) changed: BTreeSet<u32>,
@@ -66,7 +67,11 @@ impl Table {
     /// Has everybody who waits looked at.
     pub(crate) fn wake_all(&mut self) {
         let files = self.names.files.iter().filter(|(_, slot)| slot.waiting > 0);
-        self.freed.extend(files.map(|(file, _)| (file, Range::ALL)));
+        self.freed.extend(files.map(|(file, _)| Freed {
+            file,
+            range: Range::ALL,
+            mode: Mode::Exclusive,
+        }));
         // No cycle is without an owner that holds something or waits twice: others wait for it by
         // another way than it waits itself.
         let mut met = BTreeSet::new();
@@ -77,11 +82,23 @@ impl Table {
         }
     }
 
-    /// Notes that a range of a file became freer.
-    fn note_freed(&mut self, file: u32, range: Range) {
+    /// Notes that a claim of this mode is gone from a range of a file.
+    fn note_freed(&mut self, file: u32, range: Range, mode: Mode) {
         if self.names.files[file].waiting > 0 {
-            self.freed.push((file, range));
+            self.freed.push(Freed { file, range, mode });
         }
+    }
+
+    /// Whether anything is noted by which somebody's turn may have come.
+    pub(crate) fn has_turns(&self) -> bool {
+        !self.freed.is_empty()
+    }
+
+    /// Forgets what was noted: everybody who waits is looked at later.
+    pub(crate) fn forget_turns(&mut self) {
+        self.freed.clear();
+        self.grown.clear();
+        self.changed.clear();
     }
 
     /// Notes that an owner holds more than before, or has a grant less.

@@ -114,7 +114,7 @@ impl Table {
         let (mode, file) = (held.attrs.mode, held.file);
         let stays = put.is_some_and(|put| put.attrs.mode >= mode);
         if !stays && let Some(weakened) = self.locks.range(cut.lock).intersect(range) {
-            self.note_freed(file, weakened);
+            self.note_freed(file, weakened, mode);
         }
     }
 
@@ -144,7 +144,7 @@ impl Table {
         let range = self.locks.range(ix);
         let held = self.remove_lock(ix);
         self.note_changed(held.owner, held.file);
-        self.note_freed(held.file, range);
+        self.note_freed(held.file, range, held.attrs.mode);
         fx.push(self.delete_lock(&held));
     }
 

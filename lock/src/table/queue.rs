@@ -22,11 +22,19 @@ pub(crate) struct Waiter {
     pub(crate) mode: Mode,
     pub(crate) incarnation: u32,
     pub(crate) queued_ms: u64,
+    /// How long it is kept after it was last sent, and how long it waits at most; 0 = for ever.
+    pub(crate) silence_ms: u64,
+    pub(crate) timeout_ms: u64,
+    /// When that is over; 0 = never, or not before the grace window is closed.
     pub(crate) expires_ms: u64,
     pub(crate) deadline_ms: u64,
     pub(crate) find_deadlock: bool,
+    /// Whether it is to be granted only over what its owner holds.
+    pub(crate) upgrade: bool,
     pub(crate) context: Arc<[u8]>,
     pub(crate) granted: Option<Granted>,
+    /// Whether it was granted before the table was restored.
+    pub(crate) told: bool,
 }
 
 impl Waiter {
@@ -37,6 +45,21 @@ impl Waiter {
             (expires_ms, deadline_ms) => expires_ms.min(deadline_ms),
         }
     }
+}
+
+/// What may be new in a request that is sent again.
+#[derive(Debug)]
+pub(crate) struct Again {
+    pub(crate) context: Arc<[u8]>,
+    pub(crate) silence_ms: u64,
+    pub(crate) find_deadlock: bool,
+    pub(crate) incarnation: u32,
+    pub(crate) upgrade: bool,
+}
+
+/// When a time is over that begins now; 0 = never.
+pub(crate) fn later(now_ms: u64, time_ms: u64) -> u64 {
+    if time_ms == 0 { 0 } else { now_ms.saturating_add(time_ms) }
 }
 
 #[derive(Debug)]
@@ -136,23 +159,47 @@ impl Queue {
         self.waiters[ix].waiter.granted.as_mut()
     }
 
-    /// A re-sent request: what is new in it.
-    pub(crate) fn refresh(
-        &mut self,
-        ix: u32,
-        context: Arc<[u8]>,
-        expires_ms: u64,
-        incarnation: u32,
-    ) {
-        let Queued { seq, waiter, .. } = &mut self.waiters[ix];
-        let seq = *seq;
-        self.expiry.remove(&(waiter.due_ms(), seq));
+    /// A re-sent request: what is new in it. Says whether its record is to be written.
+    pub(crate) fn refresh(&mut self, ix: u32, again: Again) -> bool {
+        let Again { context, silence_ms, find_deadlock, incarnation, upgrade } = again;
+        let waiter = &mut self.waiters[ix].waiter;
+        let upgrade = upgrade && waiter.upgrade;
+        let same = waiter.context == context
+            && (waiter.silence_ms, waiter.find_deadlock) == (silence_ms, find_deadlock)
+            && (waiter.incarnation, waiter.upgrade) == (incarnation, upgrade);
         waiter.context = context;
-        waiter.expires_ms = expires_ms;
+        waiter.silence_ms = silence_ms;
+        waiter.find_deadlock = find_deadlock;
         waiter.incarnation = incarnation;
+        waiter.upgrade = upgrade;
+        !same
+    }
+
+    /// Begins the time anew for which a request is kept in silence.
+    pub(crate) fn count_silence(&mut self, ix: u32, now_ms: u64) {
+        let silence_ms = self.get(ix).silence_ms;
+        let deadline_ms = self.get(ix).deadline_ms;
+        self.set_times(ix, later(now_ms, silence_ms), deadline_ms);
+    }
+
+    /// Begins all times of everybody who waits anew.
+    pub(crate) fn count_all(&mut self, now_ms: u64) {
+        for ix in self.in_order().collect::<Vec<_>>() {
+            let &Waiter { silence_ms, timeout_ms, ref granted, .. } = self.get(ix);
+            if granted.is_none() {
+                self.set_times(ix, later(now_ms, silence_ms), later(now_ms, timeout_ms));
+            }
+        }
+    }
+
+    fn set_times(&mut self, ix: u32, expires_ms: u64, deadline_ms: u64) {
+        let Queued { seq, waiter, .. } = &mut self.waiters[ix];
+        self.expiry.remove(&(waiter.due_ms(), *seq));
+        waiter.expires_ms = expires_ms;
+        waiter.deadline_ms = deadline_ms;
         let due_ms = waiter.due_ms();
         if due_ms > 0 {
-            self.expiry.insert((due_ms, seq));
+            self.expiry.insert((due_ms, *seq));
         }
     }
 }
@@ -213,7 +260,7 @@ impl Table {
         self.names.disuse_owner(owner);
         self.names.file_shrank(file);
         if waiter.granted.is_none() {
-            self.note_freed(file, range);
+            self.note_freed(file, range, mode);
         } else {
             self.note_grown(owner, file);
         }
@@ -248,9 +295,10 @@ impl Table {
             mode: waiter.mode,
             incarnation: waiter.incarnation,
             queued_ms: waiter.queued_ms,
-            expires_ms: waiter.expires_ms,
-            deadline_ms: waiter.deadline_ms,
+            silence_ms: waiter.silence_ms,
+            timeout_ms: waiter.timeout_ms,
             find_deadlock: waiter.find_deadlock,
+            upgrade: waiter.upgrade,
             context: Arc::clone(&waiter.context),
             granted: waiter.granted.clone(),
         }
@@ -270,6 +318,7 @@ impl Table {
             range: self.queue.range(ix),
             mode: waiter.mode,
             context: Arc::clone(&waiter.context),
+            told: waiter.told,
         })
     }
 
@@ -310,7 +359,6 @@ impl Table {
             let accept = &mut |entry: &WaiterEntry| accept(entry.ix());
             opposing(mode).iter().find_map(|&other| slot.queue[side(other)].find(&query, accept))
         };
-        // Most have nobody ahead, whatever they hold.
         let Some(owner) = owner else {
             return search(range, &mut accept);
         };

@@ -43,7 +43,10 @@ pub fn ask() -> Ask {
 
 pub fn waiting() -> Ask {
     let context = Arc::from(&b"callback"[..]);
-    Ask { wait: Some(Wait { context, expires_ms: 0, timeout_ms: 0, find_deadlock: true }), ..ask() }
+    Ask {
+        wait: Some(Wait { context, silence_ms: 0, timeout_ms: Some(0), find_deadlock: true }),
+        ..ask()
+    }
 }
 
 pub fn reclaiming() -> Ask {

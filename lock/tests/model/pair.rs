@@ -12,7 +12,7 @@ use crate::ops::{CELLS, FILES, Finding, OWNERS, Op, Share, Target, byte};
 /// Those whose waits ended because they came into a cycle.
 fn deadlocked(effects: &[Effect]) -> impl Iterator<Item = WaiterId> {
     effects.iter().filter_map(|effect| match effect {
-        Effect::WaitOver { waiter, why: WaitEnd::Deadlock, .. } => Some(*waiter),
+        Effect::WaitOver { waiter, why: WaitEnd::Deadlock { .. }, .. } => Some(*waiter),
         _ => None,
     })
 }
@@ -120,8 +120,8 @@ impl Pair {
         let finding = wait.unwrap_or(Finding::Nothing);
         let wait = wait.map(|finding| Wait {
             context,
-            expires_ms: 0,
-            timeout_ms: 0,
+            silence_ms: 0,
+            timeout_ms: Some(0),
             find_deadlock: finding == Finding::Deadlocks,
         });
         let (who, on) = (OWNERS[target.owner], FILES[target.file]);

@@ -27,7 +27,7 @@ impl World {
         let Some(server) = &mut self.server else { return };
         let (episode, (host, _)) = (episode(&grant.context), who(&grant.owner));
         let waiter = grant.waiter;
-        let told = server.restoring;
+        let told = grant.told;
         let call = Callback { host, episode, epoch, stamp, waiter, attempt: 0 };
         let pending = server.calls.entry(waiter).or_insert(Pending { call, told, undelivered: 0 });
         pending.told |= told;

@@ -37,17 +37,7 @@ impl World {
     /// Sets apart what the server has just taken from clients in a way the protocol permits.
     pub fn mark_lost(&mut self, only: Option<usize>) {
         let Some(server) = &self.server else { return };
-        let Table { mut locks, waiters, shares } = server.table.clone();
-        // A grant stands only until its client is asked. An administrator's clear ends it.
-        if only.is_none() {
-            for waiter in waiters.iter().filter(|waiter| waiter.granted) {
-                let under = |lock: &Lock| {
-                    lock.who == waiter.who && lock.span.cells().any(|cell| waiter.span.has(cell))
-                };
-                locks.retain(|lock| !under(lock));
-            }
-        }
-        let table = Table { locks, waiters, shares };
+        let table = server.table.clone();
         for (number, host) in self.hosts.iter_mut().enumerate() {
             if only.is_some_and(|only| only != number) {
                 continue;
@@ -308,7 +298,6 @@ impl World {
             let new = table.granted().find(|it| !known(it.waiter));
             wrong = wrong.or_else(|| new.map(|waiter| format!("granted in grace: {waiter:?}")));
         }
-        wrong = wrong.or_else(|| table.overdue(now_ms));
         wrong = wrong.or_else(|| table.miscounted(&server.core));
         if let Some(wrong) = wrong {
             self.fail(|| wrong);

@@ -6,7 +6,7 @@ use std::ops::AddAssign;
 use cleat_lock::Counters;
 
 /// The names of what is counted.
-const NAMES: [&str; 23] = [
+const NAMES: [&str; 24] = [
     "granted",
     "granted after a wait",
     "reclaimed",
@@ -29,6 +29,7 @@ const NAMES: [&str; 23] = [
     "taken from who did not reclaim",
     "taken from the silent",
     "taken by order",
+    "taken for another's reclaim",
     "cleared by order",
 ];
 
@@ -59,6 +60,7 @@ impl Met {
             timed_out,
             lapsed,
             rolled_back,
+            0,
             0,
             0,
             0,

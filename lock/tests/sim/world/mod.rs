@@ -23,6 +23,7 @@ mod rng;
 mod server;
 mod table;
 mod types;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -105,6 +106,10 @@ pub struct World {
     pub limits: Limits,
     pub ttl_ms: u64,
     pub grace_ms: u64,
+    /// How long a waiter is kept after its client last asked; in `nlm` it is the first of these.
+    pub silence_ms: u64,
+    /// How often the server is down for longer than that.
+    pub long_down_per_mille: u64,
     pub think_ms_max: u64,
     pub server_life_ms_max: u64,
     pub machine_crash_per_mille: u64,
@@ -178,6 +183,8 @@ impl World {
             limits: if rng.chance(250) { small_limits(&mut rng) } else { Limits::default() },
             ttl_ms: pick(&mut rng, &[0, 5_000, 30_000, 120_000]),
             grace_ms: pick(&mut rng, &[45_000, 90_000]),
+            silence_ms: pick(&mut rng, &[330_000, 60_000]),
+            long_down_per_mille: pick(&mut rng, &[0, 0, 200]),
             think_ms_max: pick(&mut rng, &[200, 2_000, 20_000]),
             server_life_ms_max: pick(&mut rng, &[20_000, 100_000, 300_000]),
             machine_crash_per_mille: pick(&mut rng, &[0, 300, 700]),

@@ -152,11 +152,18 @@ impl World {
     /// Judges what was taken from a host, and sets it apart in what the host believes.
     pub fn taken(&mut self, taken: &Taken) {
         let host = self.host_of(&taken.client_id);
-        self.met.note(match taken.why {
+        self.met.note(match &taken.why {
             TakenWhy::Unreachable => "taken from the unreachable",
             TakenWhy::NotReclaimed => "taken from who did not reclaim",
             TakenWhy::Silent { .. } => "taken from the silent",
             TakenWhy::Ordered => "taken by order",
+            TakenWhy::Contradicted { .. } => {
+                // Who is right is judged by the reclaim.
+                if self.server.as_ref().is_some_and(|server| server.exact) {
+                    self.fail(|| format!("contradicted over exact records: {taken:?}"));
+                }
+                return self.met.note("taken for another's reclaim");
+            }
         });
         let Some(server) = &mut self.server else { return };
         server.forget_grants(host);
@@ -165,6 +172,7 @@ impl World {
         let hold_ms = self.plan.unreachable_hold_ms;
         let ends_ms = presence.started_ms + self.grace_ms;
         let right = match taken.why {
+            TakenWhy::Contradicted { .. } => true,
             TakenWhy::Unreachable => reached_ms.is_none() && now_ms >= ends_ms + hold_ms,
             TakenWhy::NotReclaimed if hold_ms == 0 => reached_ms.is_some() && now_ms >= ends_ms,
             TakenWhy::NotReclaimed => reached_ms.is_some_and(|ms| now_ms >= ms + self.grace_ms),

@@ -8,9 +8,6 @@ use uuid::Uuid;
 use super::World;
 use super::types::{Body, Inbound, Message, Reply, Request, Span, Wish, timeout_ms};
 
-/// How long a waiter is kept after its client last asked, as in `nlm`.
-const WAITER_SILENCE_MS: u64 = 330_000;
-
 impl World {
     pub fn take(&mut self, inbound: Inbound) {
         let token = self.token();
@@ -54,7 +51,7 @@ impl World {
         let (token, client_id) = (self.token(), Arc::clone(&self.names[host].client_id));
         let outcome = self.step(Input::ForgetClient { token, client_id });
         if let Some(server) = &mut self.server
-            && outcome != Some(Outcome::StillHolds)
+            && !matches!(outcome, Some(Outcome::StillHolds { .. }))
         {
             server.gone.remove(&host);
         }
@@ -127,6 +124,9 @@ impl World {
         self.acting = Some(request.host);
         let outcome = self.step(input);
         self.acting = None;
+        if let (Body::Lock { wish, .. }, Some(Outcome::Blocked)) = (request.body, &outcome) {
+            self.blocked(&request, wish.span);
+        }
         if let Some(server) = &mut self.server {
             server.gone.remove(&request.host);
         }
@@ -211,11 +211,11 @@ impl World {
         find_deadlock: bool,
     ) -> Input {
         let connected = self.hosts[request.host].protocol.is_connected();
-        let expires_ms = if connected { 0 } else { self.now_ms + WAITER_SILENCE_MS };
+        let silence_ms = if connected { 0 } else { self.silence_ms };
         let wait = wish.wait.map(|episode| Wait {
             context: Arc::from(&episode.to_be_bytes()[..]),
-            expires_ms,
-            timeout_ms: if connected { timeout_ms(episode) } else { 0 },
+            silence_ms,
+            timeout_ms: if connected { timeout_ms(episode) } else { Some(0) },
             find_deadlock,
         });
         let LockRequest { owner, file, range, incarnation, contact, mode, reclaim, .. } =

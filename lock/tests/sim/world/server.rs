@@ -14,6 +14,7 @@ use super::calls::{Pending, episode};
 use super::recovery::{Plan, Presence};
 use super::table::Table;
 use super::types::{Body, Event, Inbound, Lane, Message, Reply, Request, Wish, wisher};
+use super::waits::Waits;
 
 /// One life of the server.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub struct Server {
     /// Hosts said to be disconnected that showed no sign of life since, and when.
     pub gone: BTreeMap<usize, u64>,
     pub presence: Presence,
-    pub restoring: bool,
+    pub waits: Waits,
     alarm_ms: u64,
 }
 
@@ -121,7 +122,7 @@ impl World {
             unheard: hosts.clone(),
             gone: BTreeMap::new(),
             presence: Presence::new(self.now_ms),
-            restoring: true,
+            waits: Waits::default(),
             alarm_ms: u64::MAX,
         });
         for &host in &hosts {
@@ -158,7 +159,9 @@ impl World {
         self.machine_died |= machine;
         self.strays |= machine;
         self.trace(|| format!("server dies {why}: {crash:?}"));
-        let down_ms = self.rng.between(500, 20_000);
+        let long = self.rng.chance(self.long_down_per_mille);
+        let longest_ms = if long { self.silence_ms + 30_000 } else { 20_000 };
+        let down_ms = self.rng.between(if long { self.silence_ms } else { 500 }, longest_ms);
         self.after(down_ms, Event::ServerStart);
     }
 
@@ -199,6 +202,7 @@ impl World {
     /// Steps the core; gives the reply, if there is one.
     pub fn step(&mut self, input: Input) -> Option<Outcome> {
         self.steps += 1;
+        let was_open = self.grace_open();
         let server = self.server.as_mut()?;
         let mut effects = Vec::new();
         if self.tracing {
@@ -243,6 +247,7 @@ impl World {
         }
         taken.iter().for_each(|taken| self.taken(taken));
         self.check_step();
+        self.check_waits(was_open);
         self.check_holds();
         outcome
     }
@@ -280,7 +285,6 @@ impl World {
 
     fn after_settle(&mut self) {
         let Some(server) = &mut self.server else { return };
-        server.restoring = false;
         if server.core.grace().is_none() {
             let settled = self.store.settle();
             settled.expect("the memory store writes");

@@ -23,8 +23,8 @@ pub struct Waiter {
     pub span: Span,
     pub incarnation: u32,
     pub granted: bool,
-    pub deadline_ms: u64,
-    pub expires_ms: u64,
+    pub timeout_ms: u64,
+    pub silence_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,8 +78,8 @@ impl Table {
             span: span(&it.file, it.range, it.mode),
             incarnation: it.incarnation,
             granted: it.granted.is_some(),
-            deadline_ms: it.deadline_ms,
-            expires_ms: it.expires_ms,
+            timeout_ms: it.timeout_ms,
+            silence_ms: it.silence_ms,
         });
         let shares = core.shares().map(|share| Share {
             who: who(&share.owner),
@@ -185,13 +185,6 @@ impl Table {
             }
         }
         false
-    }
-
-    /// A waiter whose time is over.
-    pub fn overdue(&self, now_ms: u64) -> Option<String> {
-        let due = |at_ms: u64| at_ms != 0 && at_ms <= now_ms;
-        let over = self.waiting().find(|w| due(w.deadline_ms) || due(w.expires_ms));
-        over.map(|waiter| format!("waits beyond its time: {waiter:?}"))
     }
 
     /// Counters that do not count what is there.

@@ -102,9 +102,10 @@ pub fn wisher(episode: u64) -> usize {
     usize::try_from(episode % EPISODE_STEP).expect("small")
 }
 
-/// How long a wish of a client with a connection waits, in milliseconds; 0 = for ever.
-pub fn timeout_ms(episode: u64) -> u64 {
-    [0, 3_000, 60_000][usize::try_from(episode / EPISODE_STEP % 3).expect("small")]
+/// How long a wish of a client with a connection waits, in milliseconds; 0 = for ever, `None` = as
+/// the server's configuration says.
+pub fn timeout_ms(episode: u64) -> Option<u64> {
+    [Some(0), Some(3_000), None][usize::try_from(episode / EPISODE_STEP % 3).expect("small")]
 }
 
 /// A share reservation apart from its owner and file.

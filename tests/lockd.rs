@@ -205,7 +205,9 @@ async fn a_look_shows_only_what_is_on_record() {
     let lab = Lab::with(shared, Vec::new(), None);
     // While the service is held up, so that what follows is one batch.
     let (hold, held) = std::sync::mpsc::channel::<()>();
-    let held_up = lab.lockd.look(move |_| drop(held.recv()));
+    let held_up = lab.lockd.look(move |_| {
+        let _ = held.recv();
+    });
     let on_record = move |core: &cleat_lock::Core| {
         let records = store.list(&Query::All).expect("listed");
         core.records().all(|record| records.contains(&record))

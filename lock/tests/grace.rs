@@ -604,3 +604,17 @@ fn what_is_reclaimed_under_a_grant_again_and_again_is_kept_once() {
     assert_eq!(desk.held(), "a 0-9 X, a 50-59 X");
     assert_eq!(desk.core.grace().map(|grace| grace.reclaimed), None);
 }
+
+#[test]
+fn a_reclaim_that_ends_a_grant_and_contradicts_others_names_every_piece_anew() {
+    let mut desk = Desk::new();
+    assert_eq!(desk.lock("x/1", bytes(1, 5), X), Outcome::Granted);
+    assert_eq!(desk.lock_wait("b/1", bytes(1, 5), S), Outcome::Blocked);
+    assert_eq!(desk.lock_wait("c/1", Range::ALL, S), Outcome::Blocked);
+    let granted = grants(&desk.unlock("x/1", bytes(1, 5)));
+    desk.accept(granted.iter().find(|(who, _)| who == "c/1").unwrap().1);
+    desk.restart(GRACE_MS, false);
+    assert_eq!(desk.reclaim("b/1", bytes(5, 5), S), Outcome::Granted);
+    assert_eq!(desk.reclaim("b/1", bytes(2, 4), X), Outcome::Granted);
+    assert_eq!(desk.held(), "b/1 1-1 S, b/1 2-4 X, b/1 5-5 S, c/1 0-1 S, c/1 5-EOF S");
+}

@@ -10,7 +10,7 @@ use crate::record::{LockRecord, Undo};
 use crate::table::{Attrs, Held, Ids, Put, Standing, Waiter};
 use crate::types::{Mode, Owner, Range, WaiterId};
 
-/// Far from the ids that a lock itself derives from its request's.
+/// Where the ids begin that a reclaim derives for other pieces than its own lock's.
 const FAR: u32 = 1 << 28;
 
 /// Owner and file, and a range with the mode and incarnation of its reclaim.
@@ -46,18 +46,19 @@ impl Core {
             return refusal;
         }
         let stronger = self.stronger_on_record(owner, file, request);
+        let mut ids = Ids::new(request.id, FAR);
         let outcome = match (owner, file) {
             (Some(owner), Some(file)) if !stronger.is_empty() => {
-                self.place_around((owner, file), stronger, request, fx)
+                self.place_around((owner, file), stronger, request, &mut ids, fx)
             }
             (Some(owner), Some(file)) if self.records_are_advice() => {
-                self.place_over_grants((owner, file), request, fx)
+                self.place_over_grants((owner, file), request, &mut ids, fx)
             }
             known => self.place(known, request, fx),
         };
         if outcome == Outcome::Granted {
             self.counters.reclaimed += 1;
-            self.drop_advice(&advice, request, fx);
+            self.drop_advice(&advice, request, &mut ids, fx);
         }
         outcome
     }
@@ -68,6 +69,7 @@ impl Core {
         &mut self,
         (owner, file): (u32, u32),
         request: &LockRequest,
+        ids: &mut Ids,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
         let grants = self.table.grants_in(owner, file, request.range);
@@ -86,7 +88,7 @@ impl Core {
             }
         }
         let outcome = self.place((Some(owner), Some(file)), request, fx);
-        self.settle_reclaimed(beside, &mut Ids::new(request.id, FAR), fx);
+        self.settle_reclaimed(beside, ids, fx);
         outcome
     }
 
@@ -96,6 +98,7 @@ impl Core {
         (owner, file): (u32, u32),
         stronger: Vec<Reclaimed>,
         request: &LockRequest,
+        ids: &mut Ids,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
         let &LockRequest { id, range, mode, incarnation, .. } = request;
@@ -116,11 +119,11 @@ impl Core {
         }
         self.register(owner, incarnation, &request.contact, fx);
         self.drop_undo(owner, file, range, fx);
-        let mut ids = Ids::new(id, 0);
+        let mut own_ids = Ids::new(id, 0);
         for plan in plans {
-            self.table.apply(plan, &mut ids, fx);
+            self.table.apply(plan, &mut own_ids, fx);
         }
-        self.settle_reclaimed(stronger, &mut Ids::new(id, FAR), fx);
+        self.settle_reclaimed(stronger, ids, fx);
         Outcome::Granted
     }
 
@@ -180,8 +183,13 @@ impl Core {
     }
 
     /// Takes the range of a reclaim out of what contradicts it.
-    fn drop_advice(&mut self, advice: &[u32], request: &LockRequest, fx: &mut Vec<Effect>) {
-        let mut ids = Ids::new(request.id, FAR);
+    fn drop_advice(
+        &mut self,
+        advice: &[u32],
+        request: &LockRequest,
+        ids: &mut Ids,
+        fx: &mut Vec<Effect>,
+    ) {
         let (mut under_grants, mut taken) = (Vec::new(), BTreeMap::new());
         for &ix in advice {
             if let Standing::Pending(waiter) = self.table.locks.get(ix).attrs.standing {
@@ -195,10 +203,10 @@ impl Core {
                 lost.named.push(LockRecord { range, ..self.table.lock_record(ix) });
             }
             if let Some(plan) = self.table.plan(owner, file, range, None) {
-                self.table.apply(plan, &mut ids, fx);
+                self.table.apply(plan, ids, fx);
             }
         }
-        self.settle_reclaimed(under_grants, &mut ids, fx);
+        self.settle_reclaimed(under_grants, ids, fx);
         self.tell_contradicted(taken, fx);
     }
 

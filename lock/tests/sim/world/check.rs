@@ -37,7 +37,17 @@ impl World {
     /// Sets apart what the server has just taken from clients in a way the protocol permits.
     pub fn mark_lost(&mut self, only: Option<usize>) {
         let Some(server) = &self.server else { return };
-        let table = server.table.clone();
+        let Table { mut locks, waiters, shares } = server.table.clone();
+        // Who is granted something only now did not reclaim it: what it says to that decides.
+        if only.is_none() {
+            for waiter in waiters.iter().filter(|waiter| server.grants_now(self.steps, waiter)) {
+                let given = |lock: &Lock| {
+                    lock.who == waiter.who && lock.span.cells().any(|cell| waiter.span.has(cell))
+                };
+                locks.retain(|lock| !given(lock));
+            }
+        }
+        let table = Table { locks, waiters, shares };
         for (number, host) in self.hosts.iter_mut().enumerate() {
             if only.is_some_and(|only| only != number) {
                 continue;
@@ -289,13 +299,12 @@ impl World {
         if !self.touched {
             return;
         }
-        let (table, (step, before)) = (&server.table, &server.before);
+        let (table, (step, _)) = (&server.table, &server.before);
         let mut wrong = table.shared_by_two();
         if server.core.grace().is_none() {
             wrong = wrong.or_else(|| table.stuck());
         } else if *step == self.steps {
-            let known = |waiter| before.granted().any(|it| it.waiter == waiter);
-            let new = table.granted().find(|it| !known(it.waiter));
+            let new = table.granted().find(|waiter| server.grants_now(self.steps, waiter));
             wrong = wrong.or_else(|| new.map(|waiter| format!("granted in grace: {waiter:?}")));
         }
         wrong = wrong.or_else(|| table.miscounted(&server.core));

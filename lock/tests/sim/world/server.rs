@@ -12,7 +12,7 @@ use cleat_lock::{
 use super::World;
 use super::calls::{Pending, episode};
 use super::recovery::{Plan, Presence};
-use super::table::Table;
+use super::table::{Table, Waiter};
 use super::types::{Body, Event, Inbound, Lane, Message, Reply, Request, Wish, wisher};
 use super::waits::Waits;
 
@@ -54,6 +54,13 @@ impl Server {
 }
 
 impl Server {
+    /// Whether it is by this step that the request has its lock.
+    pub fn grants_now(&self, step: u64, waiter: &Waiter) -> bool {
+        let (changed, before) = &self.before;
+        let known = || before.granted().any(|it| it.waiter == waiter.waiter);
+        waiter.granted && *changed == step && !known()
+    }
+
     /// What the host was told to have may be gone.
     pub fn forget_grants(&mut self, host: usize) {
         let granted = |reply: &Reply| reply.to.host == host && reply.outcome == Outcome::Granted;

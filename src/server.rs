@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cleat_lock::Record;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -22,7 +23,7 @@ use crate::nfs::Nfs;
 use crate::portmap::{RegisterError, Registration};
 use crate::rpc_server::{Listener, Program, Sockets};
 use crate::statd::{Monitors, Statd, Telling};
-use crate::store::{Store, StoreError};
+use crate::store::{Identity, Store, StoreError};
 use crate::vfs::local::{self, LocalOptions};
 
 /// How long a stop waits for what is in flight.
@@ -71,25 +72,10 @@ fn addresses(all: &[SocketAddr]) -> String {
 /// record.
 pub async fn run(config: Config) -> Result<(), ServeError> {
     let mut stop = Stop::new()?;
-    local::prepare_process();
-    raise_descriptors();
-    if !local::switches() {
-        warn!("not root: every caller acts as the user who started this server");
-    }
-    let (store, records) = Store::open(&config.state_dir)?;
-    let store = Arc::new(store);
-    let listen = config.listen.clone();
-    let sockets = Sockets::bind(&listen).map_err(|error| ServeError::Listen { listen, error })?;
-    let power = config.durability == Durability::Power;
-    // From here on this is another instance: nothing before may fail halfway.
-    let identity = store.new_instance(power)?;
-    let monitors = Monitors::open(Arc::clone(&store), identity.host_state)?;
-    let (table, key) = (Arc::clone(&config.exports), identity.handle_key);
-    let exports = Exports::open(table, key, Arc::clone(&store) as _, LocalOptions::default())?;
-    let exports = Arc::new(exports);
+    let Opened { store, records, sockets, identity, monitors, exports } = open(&config)?;
     let settings = lock_settings(&config, identity.epoch.exact);
     let (events, granted) = mpsc::unbounded_channel();
-    let failed = CancellationToken::new();
+    let (failed, background) = (CancellationToken::new(), CancellationToken::new());
     let (lockd, thread) =
         Lockd::start(Arc::clone(&store) as _, records, settings, events, failed.clone())?;
 
@@ -97,13 +83,13 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let (grants, grant_results) = mpsc::channel(GRANT_RESULTS_MAX);
     let results = lockd::Results::new(sockets.outbox());
     let nlm = Nlm::new(Arc::clone(&exports), lockd.clone(), results.clone(), grants);
-    let background = CancellationToken::new();
     let (table, told) = (Arc::clone(&config.exports), telling(&config));
     let statd = Statd::new(lockd.clone(), &identity, told, table, monitors, background.clone());
     let listener = Listener::new(programs(&config, &exports, nlm, &statd));
     listener.serve(sockets);
     let callback = statd.serve_callbacks();
-    tokio::spawn(lockd::call_back(lockd.clone(), granted, grant_results, background.clone()));
+    let (called, watched) = (lockd.clone(), Arc::clone(&exports));
+    tokio::spawn(lockd::call_back(called, watched, granted, grant_results, background.clone()));
     watch_clients(&config, &lockd, &background);
     let admin = Admin {
         lockd: lockd.clone(),
@@ -127,12 +113,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         // Some may have been served by now: it stops as any other.
         Err(error) => Err(error),
     };
-    // Calls are answered by replies, messages by calls of ours.
-    let (deadline, answered) = (Instant::now() + STOP_PATIENCE, listener.stop(STOP_PATIENCE).await);
-    let left = deadline.saturating_duration_since(Instant::now());
-    if !results.finish(left).await || !answered {
-        warn!("some requests were not answered within {} s", STOP_PATIENCE.as_secs());
-    }
+    finish(&listener, &results).await;
     background.cancel();
     if let Some(administrators) = administrators {
         // Its socket must be gone before another server may have the directory.
@@ -143,6 +124,45 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     registered?;
     info!("stopped");
     Ok(())
+}
+
+/// What there is before anybody is served.
+struct Opened {
+    store: Arc<Store>,
+    records: Vec<Record>,
+    sockets: Sockets,
+    identity: Identity,
+    monitors: Monitors,
+    exports: Arc<Exports>,
+}
+
+/// Opens all that may be missing or taken, and begins another instance once that is there.
+fn open(config: &Config) -> Result<Opened, ServeError> {
+    local::prepare_process();
+    raise_descriptors();
+    if !local::switches() {
+        warn!("not root: every caller acts as the user who started this server");
+    }
+    let (store, records) = Store::open(&config.state_dir)?;
+    let store = Arc::new(store);
+    let listen = config.listen.clone();
+    let sockets = Sockets::bind(&listen).map_err(|error| ServeError::Listen { listen, error })?;
+    let power = config.durability == Durability::Power;
+    // From here on this is another instance: nothing before may fail halfway.
+    let identity = store.new_instance(power)?;
+    let monitors = Monitors::open(Arc::clone(&store), identity.host_state)?;
+    let (table, key) = (Arc::clone(&config.exports), identity.handle_key);
+    let exports = Exports::open(table, key, Arc::clone(&store) as _, LocalOptions::default())?;
+    Ok(Opened { store, records, sockets, identity, monitors, exports: Arc::new(exports) })
+}
+
+/// Waits for what was asked: calls are answered by replies, messages by calls of ours.
+async fn finish(listener: &Listener, results: &lockd::Results) {
+    let (deadline, answered) = (Instant::now() + STOP_PATIENCE, listener.stop(STOP_PATIENCE).await);
+    let left = deadline.saturating_duration_since(Instant::now());
+    if !results.finish(left).await || !answered {
+        warn!("some requests were not answered within {} s", STOP_PATIENCE.as_secs());
+    }
 }
 
 /// Ends the lock service. What it was asked is answered, and on record, unless this says otherwise.

@@ -204,7 +204,9 @@ fn who_waits_for_a_client_that_answers_nothing_gets_the_lock_after_the_lease() {
     let taken: Vec<&str> = log.lines().filter(|line| line.contains("locks are taken")).collect();
     assert_eq!(taken.len(), 1, "{log}");
     assert!(taken[0].contains("others wait for them, and it has answered nothing for"));
-    assert!(taken[0].contains("[0..=0] exclusive"), "{}", taken[0]);
+    let path = site.export.join("file");
+    let named = taken[0].contains("[0..=0] exclusive") && taken[0].contains(&format!("{path:?}"));
+    assert!(named, "{}", taken[0]);
 }
 
 #[test]

@@ -45,8 +45,6 @@ pub struct Call<'a> {
     /// The NSM state that the client is known to have, 0 where none is, for a SHARE, which does
     /// not say it.
     pub incarnation: u32,
-    /// The core's clock.
-    pub now_ms: u64,
 }
 
 /// Why a call does not reach the lock core. Each version maps it to a status of its own.

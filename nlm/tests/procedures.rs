@@ -59,7 +59,6 @@ fn call(origin: &Origin) -> Call<'_> {
         share_name: "/srv".into(),
         contact: contact_bytes(origin, None).into(),
         incarnation: 5,
-        now_ms: 1_000,
     }
 }
 

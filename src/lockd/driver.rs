@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cleat_lock::{
     Config, Core, Counters, Durability, Effect, GraceView, Grant, Input, LockId, Outcome, Record,
-    Store, Token, WaiterId,
+    Store, Taken, Token, WaiterId,
 };
 use cleat_nlm::owner::ADDRESS_MARK;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 
 use super::contacts::Contacts;
 use super::limits::Refusals;
-use super::log::{log_grace, log_refusal, log_rejected, log_taken, log_wait_over};
+use super::log::{log_grace, log_refusal, log_rejected, log_wait_over};
 use super::patience::Patience;
 
 /// The most requests that share one write to the store.
@@ -35,14 +35,11 @@ pub type SharedStore = Arc<dyn Store + Send + Sync>;
 #[derive(Debug)]
 pub enum Event {
     /// Send GRANTED until it is acknowledged.
-    Grant {
-        /// What was granted, and how to call back.
-        grant: Grant,
-        /// Whether an earlier instance of this server may have told the client.
-        told: bool,
-    },
+    Grant(Grant),
     /// Stop sending this GRANTED.
     GrantOver(WaiterId),
+    /// Tell people what was taken from a client.
+    Taken(Taken),
 }
 
 /// What the core counts, as it was after the last batch.
@@ -377,8 +374,7 @@ impl Driver {
                 }
             }
             Effect::Grant(grant) => {
-                let told = grant.told;
-                let _ = self.events.send(Event::Grant { grant, told });
+                let _ = self.events.send(Event::Grant(grant));
             }
             Effect::GrantOver { waiter } => {
                 let _ = self.events.send(Event::GrantOver(waiter));
@@ -389,7 +385,9 @@ impl Driver {
             Effect::Lapsed { client_id } => {
                 info!(client = %client_id, "client did not come back: all it had is released");
             }
-            Effect::Taken(taken) => log_taken(&taken, self.clock.now_ms()),
+            Effect::Taken(taken) => {
+                let _ = self.events.send(Event::Taken(taken));
+            }
             Effect::Monitor { client_id } => info!(client = %client_id, "client on record"),
             Effect::Unmonitor { client_id } => info!(client = %client_id, "client forgotten"),
             Effect::Persist(_) => unreachable!("written before anything is said"),

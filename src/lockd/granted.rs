@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cleat_lock::{Input, WaiterId};
+use cleat_lock::{Grant, Input, WaiterId};
 use cleat_nlm::granted::{Action, Because, Failure, Form, Route, Ticket};
 use cleat_nlm::wire::{PROGRAM, Res};
 use cleat_nlm::{Message, Sender, Transport, Version, Waiting, granted};
@@ -17,7 +18,8 @@ use tracing::{debug, info, warn};
 use super::deadlines::Deadlines;
 use super::driver::{Event, Lockd};
 use super::program::GrantedResult;
-use super::transport;
+use super::{taken, transport};
+use crate::exports::Exports;
 use crate::rpc_client::{self, CallError, Procedure, Resend};
 
 /// How long a client's rpcbind may take to tell a port.
@@ -29,10 +31,11 @@ const SENDERS_KEPT_MAX: usize = 4096;
 /// The end of an action, for the sender of this client.
 type End = (IpAddr, granted::Event);
 
-/// Sends GRANTED for what `lockd` grants, until `stop`. `results` are the clients' words on those
-/// that were sent as messages.
+/// Sends GRANTED for what `lockd` grants, until `stop`, and tells people by path in `exports` what
+/// it takes. `results` are the clients' words on those that were sent as messages.
 pub async fn call_back(
     lockd: Lockd,
+    exports: Arc<Exports>,
     mut events: mpsc::UnboundedReceiver<Event>,
     mut results: mpsc::Receiver<GrantedResult>,
     stop: CancellationToken,
@@ -44,7 +47,9 @@ pub async fn call_back(
         tokio::select! {
             () = stop.cancelled() => return,
             event = events.recv() => match event {
-                Some(event) => callbacks.event(event),
+                Some(Event::Taken(taken)) => taken::tell(&exports, taken, callbacks.lockd.now_ms()),
+                Some(Event::Grant(grant)) => callbacks.grant(&grant),
+                Some(Event::GrantOver(waiter)) => callbacks.grant_over(waiter),
                 None => return,
             },
             Some((client, end)) = ended.recv() => callbacks.step(client, end),
@@ -65,24 +70,23 @@ struct Callbacks {
 }
 
 impl Callbacks {
-    fn event(&mut self, event: Event) {
-        match event {
-            Event::Grant { grant, told } => match Waiting::from_bytes(&grant.context) {
-                Ok(waiting) => {
-                    let (client, waiter) = (waiting.client, grant.waiter);
-                    self.clients.insert(waiter, client);
-                    let waiting = Box::new(waiting);
-                    self.step(client, granted::Event::Grant { waiter, waiting, told });
-                }
-                Err(error) => {
-                    warn!(owner = %grant.owner.owner_id, %error, "cannot call back a waiter");
-                }
-            },
-            Event::GrantOver(waiter) => {
-                if let Some(client) = self.clients.remove(&waiter) {
-                    self.step(client, granted::Event::Over { waiter });
-                }
+    fn grant(&mut self, grant: &Grant) {
+        match Waiting::from_bytes(&grant.context) {
+            Ok(waiting) => {
+                let (client, waiter, told) = (waiting.client, grant.waiter, grant.told);
+                self.clients.insert(waiter, client);
+                let waiting = Box::new(waiting);
+                self.step(client, granted::Event::Grant { waiter, waiting, told });
             }
+            Err(error) => {
+                warn!(owner = %grant.owner.owner_id, %error, "cannot call back a waiter");
+            }
+        }
+    }
+
+    fn grant_over(&mut self, waiter: WaiterId) {
+        if let Some(client) = self.clients.remove(&waiter) {
+            self.step(client, granted::Event::Over { waiter });
         }
     }
 

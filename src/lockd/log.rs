@@ -1,9 +1,6 @@
-//! What the lock core tells people: of the grace window, of locks that it took away, of deadlocks.
+//! What the lock core tells people: of the grace window, of refusals, of records that it rejects.
 
-use cleat_lock::{
-    GraceEnd, GraceEvent, LockError, LockRecord, Mode, Outcome, Record, Taken, TakenWhy, WaitEnd,
-    WaiterId,
-};
+use cleat_lock::{GraceEnd, GraceEvent, LockError, Outcome, Record, WaitEnd, WaiterId};
 use tracing::{debug, info, warn};
 
 pub(super) fn log_grace(event: GraceEvent, now_ms: u64) {
@@ -44,36 +41,6 @@ pub(super) fn log_grace(event: GraceEvent, now_ms: u64) {
             }
         }
     }
-}
-
-pub(super) fn log_taken(taken: &Taken, now_ms: u64) {
-    let Taken { client_id, locks, shares, .. } = taken;
-    let why = match &taken.why {
-        TakenWhy::Unreachable => {
-            "it did not reclaim them, nor acknowledge the restart in all this time".to_owned()
-        }
-        TakenWhy::NotReclaimed => "it acknowledged the restart and did not reclaim them".to_owned(),
-        TakenWhy::Ordered => "grace was ended by order before it reclaimed them".to_owned(),
-        TakenWhy::Contradicted { by } => {
-            format!("{by} reclaimed the same first, and the records may lack what came last")
-        }
-        TakenWhy::Silent { since_ms } => {
-            let seconds = now_ms.saturating_sub(*since_ms) / 1000;
-            format!("others wait for them, and it has answered nothing for {seconds} s")
-        }
-    };
-    let named: Vec<String> = taken.named.iter().map(name).collect();
-    warn!(
-        client = %client_id, locks, shares,
-        "locks are taken from a client: {why}: {}", named.join(", ")
-    );
-}
-
-/// A lock in a line for people.
-fn name(lock: &LockRecord) -> String {
-    let mode = if lock.mode == Mode::Exclusive { "exclusive" } else { "shared" };
-    let (owner, range, file) = (&lock.owner.owner_id, lock.range, &lock.file);
-    format!("{range:?} {mode} of {owner} on {file:?} in {}", lock.owner.share_name)
 }
 
 /// The most rejected records that are named one by one: a damaged store may hold millions.

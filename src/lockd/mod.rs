@@ -12,6 +12,7 @@ mod log;
 mod patience;
 mod program;
 mod results;
+mod taken;
 mod turns;
 mod ways;
 

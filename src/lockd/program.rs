@@ -266,7 +266,7 @@ impl Nlm {
         let origin = Origin::new(asked.caller_name, call.peer.ip(), call.local.ip(), transport);
         let locking = asked.monitored.then(|| self.lockd.contacts().begin(&origin));
         let (token, id) = self.lockd.ticket();
-        let (version, now_ms) = (request.version, self.lockd.now_ms());
+        let version = request.version;
         let put = |contact, incarnation| {
             make(&procedures::Call {
                 token,
@@ -277,7 +277,6 @@ impl Nlm {
                 share_name,
                 contact,
                 incarnation,
-                now_ms,
             })
             .map(|input| self.lockd.put(input))
         };

@@ -213,3 +213,15 @@ fn an_upgrade_of_what_was_taken_meanwhile_waits_no_more() {
     assert!(matches!(&effects[..], [over] if is_it(over)), "{effects:?}");
     assert_eq!((desk.held().as_str(), desk.queue().as_str()), ("", ""));
 }
+
+#[test]
+fn what_was_granted_to_a_former_life_is_nothing_to_upgrade() {
+    let mut desk = Desk::new();
+    desk.lock("b/1", bytes(0, 3), X);
+    desk.lock_wait("a/1", bytes(0, 9), S);
+    grant_to(&desk.unlock("b/1", Range::ALL), "a/1");
+    desk.lock("c/1", bytes(0, 3), S);
+    let this = Ask { incarnation: 2, ..waiting() };
+    assert_eq!(desk.upgrade_on("a/1", "f", bytes(2, 2), this).0, Outcome::NotFound);
+    assert_eq!((desk.held().as_str(), desk.queue().as_str()), ("c/1 0-3 S", ""));
+}

@@ -12,7 +12,12 @@ impl Core {
     /// that a lock would not.
     pub(super) fn upgrade(&mut self, request: UpgradeRequest, fx: &mut Vec<Effect>) -> Outcome {
         let range = request.range;
-        let place = self.asker(&request.owner).zip(self.table.names.file(&request.file));
+        let owner = self.asker(&request.owner);
+        if let Some(owner) = owner {
+            // What a grant gave to that goes with it, and is nothing to upgrade.
+            self.end_former_life(owner, request.incarnation, fx);
+        }
+        let place = owner.zip(self.table.names.file(&request.file));
         if let Some((owner, file)) = place {
             let mut pieces = self.table.locks.own_in(owner, file, range);
             // What is left of its former life is about to go.

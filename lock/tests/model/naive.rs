@@ -39,6 +39,8 @@ pub struct Waiting {
     pub target: Target,
     pub incarnation: u32,
     pub finding: Finding,
+    /// Granted only over what its owner holds.
+    pub upgrade: bool,
     pub granted: bool,
 }
 
@@ -169,24 +171,32 @@ impl Model {
         }
     }
 
+    /// What an owner waits for, or was granted, in another life than this.
+    fn end_former_life(&mut self, owner: usize, incarnation: u32) {
+        let former = |w: &Waiting| w.target.owner == owner && w.incarnation != incarnation;
+        while let Some(at) = self.queue.iter().position(former) {
+            self.refuse(at);
+        }
+    }
+
     pub fn lock(
         &mut self,
         target: Target,
         wait: Option<Finding>,
         incarnation: u32,
+        upgrade: bool,
     ) -> &'static str {
-        let former = |w: &Waiting| w.target.owner == target.owner && w.incarnation != incarnation;
-        while let Some(at) = self.queue.iter().position(former) {
-            self.refuse(at);
-        }
+        self.end_former_life(target.owner, incarnation);
         if let Some(at) = self.find(target) {
             if self.queue[at].granted {
                 self.accept(at);
             } else if wait == Some(Finding::Deadlocks) && self.deadlock(target, at) {
                 self.abandon(at);
                 return "deadlock";
-            } else if wait.is_some() {
-                self.queue[at].incarnation = incarnation;
+            } else if let Some(finding) = wait {
+                let waiting = &mut self.queue[at];
+                (waiting.incarnation, waiting.finding) = (incarnation, finding);
+                waiting.upgrade &= upgrade;
                 return "blocked";
             }
         }
@@ -213,6 +223,7 @@ impl Model {
         wait: Option<Finding>,
         incarnation: u32,
     ) -> &'static str {
+        self.end_former_life(target.owner, incarnation);
         let (mut all_held, mut all_exclusive) = (true, true);
         self.each(target, |cell| {
             let piece = cell.piece();
@@ -220,10 +231,18 @@ impl Model {
             let settled = cell.layer.is_none();
             all_exclusive &= settled && piece.is_some_and(|(hold, _)| hold == (X, incarnation));
         });
+        // A grant of the same bytes is over by it, as by a lock.
+        all_exclusive &= !self.is_granted_in(target);
+        let waits = |waiting: &Waiting| waiting.upgrade && !waiting.granted;
         match (all_held, all_exclusive) {
             (_, true) => "granted",
-            (false, _) => "not found",
-            _ => self.lock(target, wait, incarnation),
+            (false, _) => {
+                if let Some(at) = self.find(target).filter(|&at| waits(&self.queue[at])) {
+                    self.abandon(at);
+                }
+                "not found"
+            }
+            _ => self.lock(target, wait, incarnation, true),
         }
     }
 
@@ -286,11 +305,17 @@ impl Model {
         }
     }
 
-    /// Grants the foremost that can be granted, until there is none.
+    /// Grants the foremost that can be granted, until there is none. An upgrade of what its owner
+    /// lost since is over.
     pub fn settle(&mut self) -> Vec<WaiterId> {
         let mut granted = Vec::new();
         while let Some(at) = (0..self.queue.len()).find(|&at| self.may_go(at)) {
-            let Waiting { name, target, incarnation, .. } = self.queue[at];
+            let Waiting { name, target, incarnation, upgrade, .. } = self.queue[at];
+            let held = |cell| self.held(target.owner, target.file, cell).is_some();
+            if upgrade && !(target.first..=target.last).all(held) {
+                self.abandon(at);
+                continue;
+            }
             self.queue[at].granted = true;
             self.each(target, |cell| cell.layer = Some((name, (target.mode, incarnation))));
             granted.push(name);
@@ -300,9 +325,13 @@ impl Model {
 
     pub fn may_go(&self, at: usize) -> bool {
         let Waiting { target, granted, .. } = self.queue[at];
-        let busy = self.queue.iter().any(|other| {
-            other.granted && other.target.owner == target.owner && other.target.overlaps(target)
-        });
-        !granted && !busy && self.awaits(target, at).is_empty()
+        !granted && !self.is_granted_in(target) && self.awaits(target, at).is_empty()
+    }
+
+    /// Whether the owner has not yet answered a grant of any of these bytes.
+    fn is_granted_in(&self, target: Target) -> bool {
+        let owner = target.owner;
+        let own = |other: &&Waiting| other.granted && other.target.owner == owner;
+        self.queue.iter().filter(own).any(|other| other.target.overlaps(target))
     }
 }

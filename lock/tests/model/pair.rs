@@ -27,7 +27,7 @@ impl Pair {
     pub fn run(&mut self, op: &Op) {
         let effects = match *op {
             Op::Lock { target, wait, incarnation } => {
-                let expected = self.model.lock(target, wait, incarnation);
+                let expected = self.model.lock(target, wait, incarnation, false);
                 self.lock(target, wait, incarnation, expected, false)
             }
             Op::Upgrade { target, wait, incarnation } => {
@@ -137,7 +137,8 @@ impl Pair {
                 assert_eq!(expected, "blocked");
                 if self.model.find(target).is_none() {
                     let name = self.desk.core.waiters().last().unwrap().waiter;
-                    let waiting = Waiting { name, target, incarnation, finding, granted: false };
+                    let granted = false;
+                    let waiting = Waiting { name, target, incarnation, finding, upgrade, granted };
                     self.model.queue.push(waiting);
                 }
             }

@@ -7,7 +7,8 @@ mod common;
 use std::sync::Arc;
 
 use cleat_lock::{
-    Access, Config, Effect, Input, Limit, Limits, Outcome, Range, Wait, WaitEnd, WaitTimes,
+    Access, Config, Effect, GrantAck, Input, Limit, Limits, Outcome, Range, Wait, WaitEnd,
+    WaitTimes,
 };
 use common::{Ask, Desk, S, X, ask, bytes, grant_to, reclaiming, waiting};
 
@@ -478,4 +479,19 @@ fn who_is_refused_for_another_limit_has_nobody_forgotten() {
     assert_eq!(which(desk.lock_wait("new/1", first, X)), Limit::WaitersPerFile);
     assert_eq!(which(desk.share("new/1", Access::Read, Access::None)), Limit::SharesTotal);
     assert_eq!(desk.image, image);
+}
+
+#[test]
+fn an_assumed_grant_does_not_go_with_what_its_clients_former_life_left_under_it() {
+    let mut desk = Desk::new();
+    assert_eq!(desk.lock("a/1", bytes(7, 7), X), Outcome::Granted);
+    assert_eq!(desk.lock("b/1", bytes(0, 3), X), Outcome::Granted);
+    let this = Ask { incarnation: 3, ..waiting() };
+    let (outcome, _) = desk.lock_full("a/1", "f", bytes(0, 9), S, this);
+    assert_eq!(outcome, Outcome::Blocked);
+    let waiter = grant_to(&desk.unlock("b/1", bytes(0, 3)), "a/1");
+    desk.step(Input::GrantOutcome { waiter, outcome: GrantAck::Assumed });
+    let client_id = Arc::from("a");
+    desk.call(|token| Input::ClientRestarted { token, client_id, incarnation: 3 });
+    assert_eq!(desk.held(), "a/1 0-9 S");
 }

@@ -119,8 +119,17 @@ impl Core {
     pub(super) fn grant_assumed(&mut self, waiter: WaiterId, fx: &mut Vec<Effect>) {
         if let Some(ix) = self.unacknowledged(waiter) {
             let range = self.table.queue.range(ix);
-            let Waiter { owner, file, .. } = self.table.remove_waiter(ix, fx);
+            let mut waiter = self.table.remove_waiter(ix, fx);
+            let &Waiter { owner, file, incarnation, .. } = &waiter;
+            let Granted { mut ids_used, undo } = waiter.granted.take().unwrap_or_default();
             self.table.settle_pieces(owner, file, range, ix, fx);
+            // What is stronger of a former life is about to go, and this is not to go with it.
+            let stronger = |(held, from): (Mode, u32)| held > waiter.mode && from != incarnation;
+            for part in undo.into_iter().filter(|part| part.held.is_some_and(stronger)) {
+                let held = Some((waiter.mode, incarnation));
+                let part = Undo { held, ..part };
+                self.make(&waiter, part, Standing::Settled, &mut ids_used, fx);
+            }
             self.let_stand(owner, file, range, fx);
         }
     }

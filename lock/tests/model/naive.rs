@@ -155,6 +155,19 @@ impl Model {
         });
     }
 
+    /// The owner may have the grant: it has that much, and keeps what was stronger in this life.
+    pub fn assume(&mut self, at: usize) {
+        let waiting = self.queue.remove(at);
+        self.each(waiting.target, |cell| {
+            if let Some((name, hold)) = cell.layer
+                && name == waiting.name
+            {
+                let former = cell.base.is_some_and(|(_, from)| from != hold.1);
+                *cell = Cell { base: if former { Some(hold) } else { cell.held() }, layer: None };
+            }
+        });
+    }
+
     /// The owner gives a request up; what a grant gave it stays for now.
     pub fn abandon(&mut self, at: usize) {
         let waiting = self.queue.remove(at);

@@ -190,7 +190,7 @@ impl Pair {
         let waiter = self.model.queue[at].name;
         match ack {
             GrantAck::Accepted => self.model.accept(at),
-            GrantAck::Assumed => self.model.abandon(at),
+            GrantAck::Assumed => self.model.assume(at),
             GrantAck::Refused => self.model.refuse(at),
         }
         self.desk.step(Input::GrantOutcome { waiter, outcome: ack })

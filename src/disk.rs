@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::rpc_server::Work;
-use crate::rpc_server::seldom::Seldom;
+use crate::seldom::Seldom;
 
 /// The most calls of NFS and MOUNT that are at work in one export at a time; more wait.
 pub const EXPORT_CALLS_MAX: usize = 128;

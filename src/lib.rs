@@ -11,6 +11,7 @@ pub mod nfs;
 pub mod portmap;
 pub mod rpc_client;
 pub mod rpc_server;
+mod seldom;
 pub mod server;
 pub mod statd;
 pub mod store;

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use cleat_lock::Limit;
 use tracing::warn;
 
-/// How often the log speaks of one limit: whoever meets one meets it again and again.
-const SAID_EVERY: Duration = Duration::from_secs(60);
+use crate::seldom::Seldom;
 
 /// Refusals since the start.
 #[derive(Debug, Default)]
@@ -19,7 +17,8 @@ pub struct Refusals {
 #[derive(Debug, Default)]
 struct Met {
     count: u64,
-    said: Option<Instant>,
+    /// Whoever meets a limit meets it again and again.
+    told: Seldom,
 }
 
 impl Refusals {
@@ -29,8 +28,7 @@ impl Refusals {
         let mut all = self.by_limit.lock().unwrap_or_else(PoisonError::into_inner);
         let met = all.entry(name).or_default();
         met.count += 1;
-        if met.said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
-            met.said = Some(Instant::now());
+        if met.told.happens().is_some() {
             warn!(
                 limit = name,
                 maximum,

@@ -22,6 +22,7 @@ use tracing::{debug, warn};
 use super::ways::{Put, Ways};
 use crate::rpc_client::{self, CallError, Resend, Route};
 use crate::rpc_server::{Call, Outbox, Transport};
+use crate::seldom::Seldom;
 
 /// The most messages that are at work or whose results wait to be sent, of one client address.
 pub const PENDING_PER_CLIENT_MAX: usize = 64;
@@ -36,8 +37,6 @@ const PORT_KEPT: Duration = Duration::from_secs(60);
 const NO_PORT_KEPT: Duration = Duration::from_secs(5);
 /// A client that repeats a message missed its result: a port is asked for again that is older.
 const PORT_TRUSTED: Duration = Duration::from_secs(1);
-/// How often the log says that there are too many ways.
-const SAID_EVERY: Duration = Duration::from_secs(60);
 /// How long a client's rpcbind may take to tell a port, and its lock manager to take a call.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -51,7 +50,8 @@ struct Shared {
     outbox: Outbox,
     pending: Mutex<Pending>,
     ways: Mutex<Ways<Way, Outgoing>>,
-    crowded: Mutex<Crowded>,
+    /// There was no room for one more way.
+    crowded: Seldom,
     /// Every place has a token of it.
     places: TaskTracker,
 }
@@ -60,13 +60,6 @@ struct Shared {
 struct Pending {
     total: usize,
     per_client: HashMap<IpAddr, usize>,
-}
-
-/// How often there was no room for one more way, and when that was said.
-#[derive(Default)]
-struct Crowded {
-    count: u64,
-    said: Option<Instant>,
 }
 
 /// A message's place among those pending, until its result is sent or given up.
@@ -106,7 +99,7 @@ impl Results {
             outbox,
             pending: Mutex::default(),
             ways: Mutex::new(Ways::new(WAYS_MAX)),
-            crowded: Mutex::default(),
+            crowded: Seldom::default(),
             places: TaskTracker::new(),
         };
         Self { shared: Arc::new(shared) }
@@ -162,13 +155,10 @@ impl Results {
 }
 
 impl Shared {
-    /// Counts that there were too many ways, and warns of it unless that was done a moment ago.
+    /// Warns that there are too many ways, unless that was done a moment ago.
     fn crowded(&self, way: Way, consequence: &str) {
-        let mut crowded = lock(&self.crowded);
-        crowded.count += 1;
-        if crowded.said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
-            crowded.said = Some(Instant::now());
-            let (client, times) = (way.client.ip(), crowded.count);
+        if let Some(times) = self.crowded.happens() {
+            let client = way.client.ip();
             warn!(%client, times, "too many clients send messages: the port {consequence}");
         }
     }

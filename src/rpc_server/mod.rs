@@ -5,7 +5,6 @@ pub(crate) mod duplicates;
 mod outbox;
 mod packet_info;
 pub mod program;
-pub(crate) mod seldom;
 mod share;
 mod tcp;
 mod udp;
@@ -26,8 +25,9 @@ pub use duplicates::{
 };
 pub use outbox::Outbox;
 pub use program::{Answer, Call, Program, SMALL_REPLY_BYTES_MAX, Transport, Work};
-use seldom::Seldom;
 use share::Hosts;
+
+use crate::seldom::Seldom;
 
 /// The most bytes of data in one READ or WRITE, and of any other reply: what a record has room for.
 pub const IO_BYTES_MAX: u32 = 1 << 20;

@@ -25,6 +25,8 @@ class Command(socketserver.StreamRequestHandler):
 class Agent(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
+    # A scenario may open many channels at once.
+    request_queue_size = 128
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ mod harness;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use cleat_nlm::wire::{PROGRAM, Stat, UnlockArgs};
+use cleat_nlm::wire::{Lock, PROGRAM, Stat, UnlockArgs};
 use cleat_nlm::{Message, Operation, Procedure, Version};
 use cleat_rpc::record::mark;
 use cleat_rpc::{AuthSys, CallHeader, Credential, Writer};
@@ -43,6 +43,8 @@ fn an_unlock_right_behind_a_lock_does_not_overtake_it() {
         let lock = alock("a", &file, round, (round.into(), 1));
         let cookie = b"cookie";
         let taken = record(2 * round, Operation::Lock, &a.lock_args(cookie, lock, EXCLUSIVE));
+        // A FreeBSD client's handle names the thread that calls, and is another for each.
+        let lock = Lock { oh: b"another thread", ..lock };
         let given = record(2 * round + 1, Operation::Unlock, &UnlockArgs { cookie, lock });
         stream.write_all(&[taken, given].concat()).expect("sent");
         skip_reply(&mut stream);

@@ -25,6 +25,7 @@ use crate::disk::Unfinished;
 use crate::exports::Exports;
 use crate::rpc_server::duplicates::Duplicates;
 use crate::rpc_server::{self, Answer, Program, Work};
+use crate::seldom::Seldom;
 
 /// When a client may ask again whose file's disk hangs. No client is told.
 const ASK_AGAIN_MS: u64 = 5000;
@@ -51,6 +52,8 @@ pub struct Nlm {
     messages: Arc<Duplicates>,
     turns: Arc<Turns>,
     patience: Arc<Patience>,
+    /// A FREE_ALL came that any user may have sent.
+    forged: Arc<Seldom>,
 }
 
 /// A call of a procedure that its version has.
@@ -107,7 +110,8 @@ impl Request {
     /// The place in the order of a call that must not overtake another: whatever takes a lock or
     /// gives one up.
     fn place(&self) -> Option<Place> {
-        let of_lock = |lock: Lock<'_>| (lock.fh.to_vec(), (lock.oh.to_vec(), lock.svid));
+        // Not by its handle: FreeBSD's differs between the LOCK and the UNLOCK of one owner.
+        let of_lock = |lock: Lock<'_>| (lock.fh.to_vec(), (Vec::new(), lock.svid));
         let of_share = |share: Share<'_>| (share.fh.to_vec(), (share.oh.to_vec(), 0));
         let found = match self.procedure {
             Procedure::Call(operation) | Procedure::Message(operation) => match operation {
@@ -151,9 +155,10 @@ impl Nlm {
         results: Results,
         grants: mpsc::Sender<GrantedResult>,
     ) -> Self {
-        let (messages, turns) = (Arc::new(Duplicates::new()), Arc::default());
+        let (messages, turns, forged) =
+            (Arc::new(Duplicates::new()), Arc::default(), Arc::default());
         let patience = Arc::new(lockd.patience());
-        Self { exports, lockd, results, grants, messages, turns, patience }
+        Self { exports, lockd, results, grants, messages, turns, patience, forged }
     }
 
     /// Begins a procedure: its place among the others is taken before this returns.
@@ -236,8 +241,10 @@ impl Nlm {
         let args: Notify<'_> = request.arguments()?;
         let peer = request.call.peer;
         if !self.exports.speaks_for_host(peer) {
-            info!(%peer, "FREE_ALL ignored: an export is \"secure\" to that host, and the call came \
-                from a port above 1023");
+            if let Some(times) = self.forged.happens() {
+                info!(%peer, times, "FREE_ALL ignored: an export is \"secure\" to that host, and the \
+                    call came from a port above 1023");
+            }
             return Ok(Writer::new());
         }
         let (token, _) = self.lockd.ticket();

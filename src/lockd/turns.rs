@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct Place {
     pub(super) client: IpAddr,
     pub(super) fh: Vec<u8>,
-    /// The owner, as its client tells it from others: its handle and its number.
+    /// The owner, as its client tells it from others: of a share by its handle, of a lock by its
+    /// number.
     pub(super) owner: (Vec<u8>, u32),
 }
 
@@ -113,7 +114,7 @@ mod tests {
     const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 3));
 
     fn place(client: IpAddr, fh: &[u8], svid: u32) -> Place {
-        Place { client, fh: fh.to_vec(), owner: (b"oh".to_vec(), svid) }
+        Place { client, fh: fh.to_vec(), owner: (Vec::new(), svid) }
     }
 
     async fn has_come(turn: &Turn) -> bool {

@@ -1,5 +1,6 @@
 //! The status monitor protocol, NSM version 1 (XNFS ch. 11): its messages and its rules.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use cleat_rpc::xdr::Result as XdrResult;
@@ -135,7 +136,8 @@ pub enum Ignored {
     /// No client is known at the address that it came from: a forgery, or a host that holds
     /// nothing here.
     UnknownAddress,
-    /// Several clients are known at that address, a gateway's perhaps, and none has that name.
+    /// Several clients are known at that address, a gateway's perhaps, and the name is none's or
+    /// may be of more than one.
     UnknownName,
 }
 
@@ -143,7 +145,9 @@ impl std::fmt::Display for Ignored {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::UnknownAddress => write!(f, "no client is known at its source address"),
-            Self::UnknownName => write!(f, "none of the clients at its source address is so named"),
+            Self::UnknownName => {
+                write!(f, "no single one of the clients at its source address is so named")
+            }
         }
     }
 }
@@ -156,9 +160,9 @@ impl std::fmt::Display for Ignored {
 /// monitor may add its domain, or announce an address. The name only picks among several clients
 /// at one address. More than one is answered where they are one host under two spellings, and all
 /// of them where the name is that address itself: hosts behind a gateway do not know it, so it is
-/// the host there that speaks. Any other name is nobody's, and then nothing is released: a lock
-/// that stays too long can be cleared by an administrator, one taken from a client that lives
-/// corrupts its data.
+/// the host there that speaks. Any other name is nobody's, as one without a domain is where hosts
+/// of several domains have it, and then nothing is released: a lock that stays too long can be
+/// cleared by an administrator, one taken from a client that lives corrupts its data.
 pub fn restarted<'a>(
     source: IpAddr,
     mon_name: Option<&[u8]>,
@@ -175,9 +179,20 @@ pub fn restarted<'a>(
         _ => {
             let named = |c: &&Contact| mon_name.is_some_and(|name| same_host(&c.caller_name, name));
             let named: Vec<_> = there.into_iter().filter(named).collect();
-            if named.is_empty() { Err(Ignored::UnknownName) } else { Ok(named) }
+            let domains: BTreeSet<_> =
+                named.iter().filter_map(|c| domain(&c.caller_name)).collect();
+            if named.is_empty() || domains.len() > 1 {
+                return Err(Ignored::UnknownName);
+            }
+            Ok(named)
         }
     }
+}
+
+/// The domain of a host's name, if it has one.
+fn domain(name: &[u8]) -> Option<Vec<u8>> {
+    let dot = name.iter().position(|byte| *byte == b'.')?;
+    Some(name[dot..].to_ascii_lowercase())
 }
 
 /// Whether two names may be one host's: equal, or equal up to the first dot where one of them has
@@ -253,5 +268,9 @@ mod tests {
         assert_eq!(restarted(source, None, &clients[..1]), Ok(vec![&clients[0]]));
         let two = [contact("a.x", "10.0.0.2"), contact("a.y", "10.0.0.2")];
         assert_eq!(names("10.0.0.2", "a.y", &two), Ok(vec![b"a.y".to_vec()]));
+        assert_eq!(names("10.0.0.2", "a", &two), Err(Ignored::UnknownName));
+        let one =
+            [contact("a", "10.0.0.2"), contact("a.x", "10.0.0.2"), contact("A.X", "10.0.0.2")];
+        assert_eq!(names("10.0.0.2", "a", &one).map(|all| all.len()), Ok(3));
     }
 }

@@ -33,6 +33,19 @@ const RESERVED_PORTS: RangeInclusive<u16> = 665..=1023;
 /// How many of them are tried before any port will do.
 const RESERVED_TRIES: usize = 64;
 
+/// How many calls of one kind may be under way, where the limit of descriptors allows more.
+const IN_FLIGHT_MAX: usize = 65_536;
+
+/// How many calls of one kind may be under way: a quarter of the descriptors at most, of which each
+/// call has one.
+#[must_use]
+pub fn in_flight_max() -> usize {
+    use rustix::process::{Resource, getrlimit};
+    let limit = getrlimit(Resource::Nofile).current;
+    let quarter = limit.and_then(|limit| usize::try_from(limit / 4).ok());
+    quarter.map_or(IN_FLIGHT_MAX, |quarter| quarter.min(IN_FLIGHT_MAX))
+}
+
 /// Where and how to reach a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Route {

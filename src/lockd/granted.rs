@@ -11,7 +11,7 @@ use cleat_nlm::granted::{Action, Because, Failure, Form, Route, Ticket};
 use cleat_nlm::wire::{PROGRAM, Res};
 use cleat_nlm::{Message, Sender, Transport, Version, Waiting, granted};
 use cleat_rpc::Reader;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -42,7 +42,8 @@ pub async fn call_back(
 ) {
     let (ends, mut ended) = mpsc::unbounded_channel();
     let (senders, clients, deadlines) = (HashMap::new(), HashMap::new(), Deadlines::default());
-    let mut callbacks = Callbacks { lockd, ends, senders, clients, deadlines };
+    let places = Arc::new(Semaphore::new(rpc_client::in_flight_max()));
+    let mut callbacks = Callbacks { lockd, ends, senders, clients, deadlines, places };
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -67,6 +68,8 @@ struct Callbacks {
     clients: HashMap<WaiterId, IpAddr>,
     /// When each sender wants its turn: a lock that was waited for by thousands is told to all.
     deadlines: Deadlines<IpAddr>,
+    /// For calls under way: a release that thousands wait for must leave descriptors to the store.
+    places: Arc<Semaphore>,
 }
 
 impl Callbacks {
@@ -119,17 +122,19 @@ impl Callbacks {
     fn act(&mut self, client: IpAddr, action: Action) {
         match action {
             Action::AskPort { route, via } => {
-                let ends = self.ends.clone();
+                let (ends, places) = (self.ends.clone(), Arc::clone(&self.places));
                 tokio::spawn(async move {
+                    let _place = places.acquire().await;
                     let port = ask_port(route, via).await;
                     let _ = ends.send((client, granted::Event::Port { route, port }));
                 });
             }
             Action::Call { form, ticket, route, via, port, arguments, timeout_ms } => {
-                let ends = self.ends.clone();
+                let (ends, places) = (self.ends.clone(), Arc::clone(&self.places));
                 let (to, patience) = (client_route(route, via), Duration::from_millis(timeout_ms));
                 let version = route.version;
                 tokio::spawn(async move {
+                    let _place = places.acquire().await;
                     let end = call(form, ticket, (to, port, version), arguments, patience).await;
                     let _ = ends.send((client, end));
                 });

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::seldom::Seldom;
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// What the status monitor counted since the server started.
@@ -38,7 +40,8 @@ counters! {
     /// SM_NOTIFYs from an address at which no client is known: forged, or of a host that holds
     /// nothing here.
     ignored_unknown_address,
-    /// SM_NOTIFYs from an address of several clients, under a name that none of them has.
+    /// SM_NOTIFYs from an address of several clients, under a name that none of them has, or that
+    /// may be of more than one.
     ignored_unknown_name,
     /// SM_NOTIFYs of a restart that was heard before: their senders missed the answer.
     ignored_repeated,
@@ -55,6 +58,19 @@ counters! {
     clients_not_told,
     /// Calls back to lock managers of this host that were answered, which is on record.
     callbacks_answered,
+}
+
+/// What strangers can make happen at any rate, and the log is to tell once in a while.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// SM_NOTIFYs from an address at which no client is known.
+    pub(super) unknown_address: Seldom,
+    /// SM_NOTIFYs under a name that names no client.
+    pub(super) unknown_name: Seldom,
+    /// SM_NOTIFYs from a port that any user may have.
+    pub(super) port: Seldom,
+    /// Calls that only a lock manager of this host may make.
+    pub(super) callers: Seldom,
 }
 
 /// Counts one.

@@ -33,8 +33,10 @@ impl Statd {
         let local = call.peer.ip().is_loopback() && call.peer.port() < 1024;
         if !local {
             count(&self.inner.tally.refused_callers);
-            let procedure = call.header.procedure;
-            warn!(peer = %call.peer, procedure, "only a lock manager of this host may call that");
+            if let Some(times) = self.inner.told.callers.happens() {
+                let (peer, procedure) = (call.peer, call.header.procedure);
+                warn!(%peer, procedure, times, "only a lock manager of this host may call that");
+            }
         }
         local
     }

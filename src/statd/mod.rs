@@ -27,7 +27,7 @@ use crate::rpc_server::{Answer, Call, Program, Work};
 use crate::store::Identity;
 
 pub use counters::Counters;
-use counters::{Tally, count};
+use counters::{Tally, Told, count};
 pub use monitors::{MONITORED_MAX, Monitors};
 
 /// How clients are told that this server restarted.
@@ -60,6 +60,7 @@ struct Inner {
     /// Ends the telling of monitored hosts that is under way.
     owing: Mutex<Option<CancellationToken>>,
     tally: Tally,
+    told: Told,
     stop: CancellationToken,
 }
 
@@ -85,6 +86,7 @@ impl Statd {
             calling: Mutex::default(),
             owing: Mutex::default(),
             tally: Tally::default(),
+            told: Told::default(),
             stop,
         };
         Self { inner: Arc::new(inner) }
@@ -137,8 +139,10 @@ impl Statd {
         let monitored = self.tell_local(source, &change).await?;
         if !self.inner.exports.speaks_for_host(call.peer) {
             count(&self.inner.tally.ignored_port);
-            warn!(peer = %call.peer, "SM_NOTIFY ignored: an export is \"secure\" to that host, and \
-                   the call came from a port above 1023");
+            if let Some(times) = self.inner.told.port.happens() {
+                warn!(peer = %call.peer, times, "SM_NOTIFY ignored: an export is \"secure\" to that \
+                       host, and the call came from a port above 1023");
+            }
             return Ok(Writer::new());
         }
         self.restarted(source, Some(change.mon_name), change.state, monitored).await?;
@@ -198,12 +202,16 @@ impl Statd {
         match why {
             Ignored::UnknownAddress => {
                 count(&self.inner.tally.ignored_unknown_address);
-                info!(%source, %name, "SM_NOTIFY ignored: {why}");
+                if let Some(times) = self.inner.told.unknown_address.happens() {
+                    info!(%source, %name, times, "SM_NOTIFY ignored: {why}");
+                }
             }
             Ignored::UnknownName => {
                 count(&self.inner.tally.ignored_unknown_name);
                 // What the client held stays, and nobody else will say so.
-                warn!(%source, %name, "SM_NOTIFY ignored: {why}");
+                if let Some(times) = self.inner.told.unknown_name.happens() {
+                    warn!(%source, %name, times, "SM_NOTIFY ignored: {why}");
+                }
             }
         }
     }

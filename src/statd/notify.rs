@@ -10,7 +10,7 @@ use bytes::Bytes;
 use cleat_lock::Input;
 use cleat_nlm::contact::{Contact, Server};
 use cleat_nlm::monitor::Monitored;
-use cleat_nlm::notify::{Action, Event, IN_FLIGHT_MAX, NotifyPlan, PATIENCE_MS_MIN};
+use cleat_nlm::notify::{Action, Event, NotifyPlan, PATIENCE_MS_MIN};
 use cleat_nlm::nsm::{PROGRAM, VERSION, procedure};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -33,7 +33,7 @@ pub(super) async fn notify_clients(statd: Statd) {
     let mut names = host_names();
     names.extend(statd.inner.telling.names.iter().map(|name| name.clone().into_bytes()));
     let hold_ms = u64::try_from(statd.inner.telling.hold.as_millis()).unwrap_or(u64::MAX);
-    let (now_ms, in_flight_max) = (lockd.now_ms(), in_flight_max());
+    let (now_ms, in_flight_max) = (lockd.now_ms(), rpc_client::in_flight_max());
     let plan = NotifyPlan::new(now_ms, state, &contacts, &names, hold_ms, in_flight_max);
     carry_out(plan, &statd, &statd.inner.stop, |client_id, answered| {
         if answered {
@@ -80,7 +80,7 @@ pub(super) async fn notify_owed(statd: Statd) {
         return;
     }
     info!(hosts = contacts.len(), state, "telling monitored hosts that this one restarted");
-    let (now_ms, in_flight_max) = (statd.inner.lockd.now_ms(), in_flight_max());
+    let (now_ms, in_flight_max) = (statd.inner.lockd.now_ms(), rpc_client::in_flight_max());
     let plan = NotifyPlan::new(now_ms, state, &contacts, &[], PATIENCE_MS_MIN, in_flight_max);
     carry_out(plan, &statd, &stop, |client_id, answered| {
         let told = by_client.remove(client_id).unwrap_or_default();
@@ -128,13 +128,6 @@ fn names_of(node: &[u8], domain: &[u8]) -> Vec<Vec<u8>> {
         None => [node, b".", domain].concat(),
     };
     vec![node.to_vec(), other]
-}
-
-/// A quarter of the descriptors at most: each attempt has a socket.
-fn in_flight_max() -> usize {
-    use rustix::process::{Resource, getrlimit};
-    let limit = getrlimit(Resource::Nofile).current;
-    limit.and_then(|limit| usize::try_from(limit / 4).ok()).unwrap_or(IN_FLIGHT_MAX)
 }
 
 async fn carry_out(

@@ -21,7 +21,10 @@ const LOCKS: usize = 1_000_000;
 
 /// A million locks of so many owners on so many files, taken in order.
 #[divan::bench(
-    args = [(1, 1), (1_000, 1), (1_000, 10_000), (1, 10_000), (100_000, 1), (100_000, 100_000)],
+    args = [
+        (1, 1), (1_000, 1), (1_000, 10_000), (1, 10_000), (100_000, 1), (100_000, 100_000),
+        (1, 1_000_000), (1_000_000, 1_000_000),
+    ],
     sample_count = 1,
     sample_size = 1
 )]

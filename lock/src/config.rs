@@ -63,10 +63,15 @@ pub enum Recovery {
 
 /// Bounds, each a count. A request that would pass one is refused and changes nothing.
 ///
-/// What a client held before is not refused. The roll-back of a grant may pass a limit. A reclaim of
-/// what is on record may not, but it need not: where there is no room for the parts of a lock, one
-/// that reclaims a part of it gets the whole. Over records that are advice the rest may be somebody
-/// else's, and such a reclaim is refused.
+/// What a client held before is not refused. The roll-back of a grant may pass a limit, and so may
+/// one whose answer was lost over what a former life of its client left. One that is acknowledged
+/// does not: where there is no room for the parts of what was held in a stronger mode, that stays.
+/// A reclaim of what is on record does not either, and is not refused: where there is no room for the
+/// parts of a lock, one that reclaims a part of it gets the whole. Over records that are advice the
+/// rest may be somebody else's, and such a reclaim is refused.
+///
+/// What a client shows of itself by a request counts though that is refused: a new life of it, which
+/// ends the waits and takes back the grants of the former, and that it knows of a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Locks on one file, counted by piece. Default 1,000,000.

@@ -26,6 +26,11 @@ pub enum Input {
     },
     /// Take, extend, upgrade, downgrade or reclaim a lock.
     ///
+    /// It does not go before a request that waits and that it conflicts with, unless that waits for
+    /// what the owner holds on the file: held up behind those who wait for it, the owner and they
+    /// would wait for each other. So an owner that holds something others wait for, and takes ever
+    /// more before it gives that up, keeps them waiting.
+    ///
     /// Outcomes: `Granted`, `Blocked`, `Conflict`, `Grace`, `Deadlock`, `Limit`, `ReclaimRefused`.
     Lock(LockRequest),
     /// Turn what the owner holds in a range, shared, into exclusive.

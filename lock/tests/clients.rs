@@ -51,6 +51,10 @@ fn a_registered_client_is_known_though_it_holds_nothing() {
     assert_eq!(desk.register("a", b""), (Outcome::Done, vec![]));
     let view = desk.core.client("a").unwrap();
     assert_eq!((view.registered, view.record, view.seen_ms), (true, None, 1_000));
+    assert_eq!(view.incarnation, 1);
+    let (client_id, contact) = (Arc::from("a"), Arc::from(&b""[..]));
+    desk.call(|token| Input::Register { token, client_id, incarnation: 3, contact });
+    assert_eq!(desk.core.client("a").unwrap().incarnation, 3);
     desk.lock("a/1", bytes(0, 9), X);
     desk.unlock("a/1", Range::ALL);
     assert_eq!(desk.core.counters().clients, 1);

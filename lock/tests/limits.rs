@@ -6,7 +6,7 @@
 mod common;
 
 use cleat_lock::{Access, Config, Core, Input, Limit, Limits, Mode, Outcome, Range, Token};
-use common::{Ask, Desk, S, X, ask, bytes, conflict_with, file, reclaiming};
+use common::{Ask, Desk, S, X, ask, bytes, conflict_with, file, grant_to, reclaiming};
 use proptest::prelude::*;
 
 const OWNERS: [&str; 3] = ["a/1", "a/2", "b/1"];
@@ -198,6 +198,26 @@ fn a_reclaim_around_what_is_stronger_on_record_counts_what_it_adds() {
     assert_eq!(desk.reclaim("a/1", bytes(0, 25), S), refused);
     assert_eq!(desk.reclaim("a/1", bytes(0, 20), S), Outcome::Granted);
     assert_eq!(desk.held(), "a/1 0-0 X, a/1 1-9 S, a/1 10-10 X, a/1 11-19 S, a/1 20-20 X");
+}
+
+#[test]
+fn a_grant_whose_acknowledgement_would_part_too_much_leaves_what_is_stronger() {
+    let limits = Limits { locks_per_file: 4, ..Limits::default() };
+    let mut desk = Desk::with(Config { limits, ..Config::default() });
+    desk.lock("a/1", bytes(0, 4), X);
+    desk.lock("a/1", bytes(6, 9), X);
+    desk.lock("b/1", bytes(5, 5), X);
+    desk.lock_wait("a/1", bytes(5, 6), S);
+    let grant = grant_to(&desk.unlock("b/1", bytes(5, 5)), "a/1");
+    // It takes more again before it answers, so that all of it is one.
+    desk.lock("a/1", bytes(5, 5), X);
+    for n in 10..13 {
+        assert_eq!(desk.lock(&format!("c/{n}"), bytes(n, n), X), Outcome::Granted);
+    }
+    desk.accept(grant);
+    assert_eq!(desk.held(), "a/1 0-9 X, c/10 10-10 X, c/11 11-11 X, c/12 12-12 X");
+    desk.unlock("a/1", Range::ALL);
+    assert_eq!(desk.held(), "c/10 10-10 X, c/11 11-11 X, c/12 12-12 X");
 }
 
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@
 mod common;
 
 use cleat_lock::{Config, Limit, Limits, Outcome, Range};
-use common::{Desk, S, X, ask, bytes, conflict_with, file, owner};
+use common::{Desk, S, X, ask, bytes, conflict_with, file, grant_to, owner};
 
 /// What is asked in order, as `owner lock|unlock first-last [S|X]`, and what is held then.
 const SCENARIOS: &[(&str, &[&str], &str)] = &[
@@ -201,4 +201,44 @@ fn limits_on_waiters() {
     // Sending a request again is not a second waiter.
     assert_eq!(desk.lock_wait("b/1", bytes(0, 9), X), Outcome::Blocked);
     assert_eq!(desk.queue(), "b/1 c/1");
+}
+
+/// What is held, by place: the first byte, and when it was taken.
+fn ages(desk: &Desk) -> Vec<(u64, u64)> {
+    let held = desk.core.locks_of_file(&file("f"), Range::ALL);
+    let mut ages: Vec<_> = held.iter().map(|lock| (lock.range.first(), lock.acquired_ms)).collect();
+    ages.sort_unstable();
+    ages
+}
+
+#[test]
+fn what_merges_is_as_old_as_its_oldest_part() {
+    let mut desk = Desk::new();
+    desk.lock("a/1", bytes(5, 9), X);
+    desk.lock("b/1", bytes(0, 4), X);
+    desk.now_ms = 2_000;
+    desk.lock_wait("a/1", bytes(0, 4), X);
+    desk.now_ms = 3_000;
+    let grant = grant_to(&desk.unlock("b/1", bytes(0, 4)), "a/1");
+    assert_eq!(ages(&desk), [(0, 3_000), (5, 1_000)]);
+    desk.now_ms = 4_000;
+    desk.accept(grant);
+    assert_eq!(ages(&desk), [(0, 1_000)]);
+    // The rest of what is unlocked in its middle is no younger.
+    desk.unlock("a/1", bytes(4, 4));
+    assert_eq!(ages(&desk), [(0, 1_000), (5, 1_000)]);
+}
+
+#[test]
+fn what_is_reclaimed_is_as_old_as_before() {
+    let mut desk = Desk::new();
+    desk.lock("a/1", bytes(0, 9), X);
+    desk.now_ms = 2_000;
+    desk.restart(90_000, true);
+    desk.now_ms = 3_000;
+    for part in [bytes(4, 5), bytes(0, 3), bytes(6, 9)] {
+        assert_eq!(desk.reclaim("a/1", part, X), Outcome::Granted);
+        assert!(ages(&desk).iter().all(|&(_, since_ms)| since_ms == 1_000), "{:?}", ages(&desk));
+    }
+    assert_eq!(desk.held(), "a/1 0-9 X");
 }

@@ -44,7 +44,7 @@ impl Core {
         fx: &mut Vec<Effect>,
     ) {
         let slot = &mut self.table.names.clients[client];
-        slot.seen_ms = self.now_ms;
+        (slot.seen_ms, slot.incarnation) = (self.now_ms, incarnation);
         if contact.is_empty() {
             return;
         }
@@ -82,7 +82,7 @@ impl Core {
         };
         self.release_client(client, Some(incarnation), fx);
         let slot = &mut self.table.names.clients[client];
-        slot.seen_ms = self.now_ms;
+        (slot.seen_ms, slot.incarnation) = (self.now_ms, incarnation);
         if let Some(record) = &mut slot.record
             && record.incarnation != incarnation
         {

@@ -146,16 +146,20 @@ impl Core {
         self.table.queue.get(ix).granted.is_some().then_some(ix)
     }
 
-    /// The owner knows of its grant: what it gave up for it is gone for good.
+    /// The owner knows of its grant: what it gave up for it is gone for good. Where a limit leaves no
+    /// room for the parts of what was stronger, that stays: it is nobody else's.
     pub(super) fn confirm(&mut self, ix: u32, fx: &mut Vec<Effect>) {
         let range = self.table.queue.range(ix);
         let mut waiter = self.table.remove_waiter(ix, fx);
         let Granted { mut ids_used, undo } = waiter.granted.take().unwrap_or_default();
         self.table.settle_pieces(waiter.owner, waiter.file, range, ix, fx);
-        for part in undo {
-            if part.held.is_some_and(|(held, _)| held > waiter.mode) {
-                let held = Some((waiter.mode, waiter.incarnation));
-                let part = Undo { held, ..part };
+        let &Waiter { owner, file, mode, incarnation, .. } = &waiter;
+        for part in undo.into_iter().filter(|part| part.held.is_some_and(|(held, _)| held > mode)) {
+            let part = Undo { held: Some((mode, incarnation)), ..part };
+            let plan =
+                self.table.plan(owner, file, part.range, self.remade(part, Standing::Settled));
+            let gain = plan.map_or(0, |plan| plan.gain);
+            if self.too_many_locks(owner, file, gain).is_none() {
                 self.make(&waiter, part, Standing::Settled, &mut ids_used, fx);
             }
         }
@@ -189,17 +193,21 @@ impl Core {
         ids_used: &mut u32,
         fx: &mut Vec<Effect>,
     ) {
-        let put = part.held.map(|(mode, incarnation)| Put {
-            attrs: Attrs { mode, incarnation, standing },
-            now_ms: self.now_ms,
-            blocking: false,
-            reclaim: false,
-        });
+        let put = self.remade(part, standing);
         if let Some(plan) = self.table.plan(waiter.owner, waiter.file, part.range, put) {
             let mut ids = Ids::new(waiter.id, *ids_used);
             self.table.apply(plan, &mut ids, fx);
             *ids_used = ids.used;
         }
+    }
+
+    fn remade(&self, part: Undo, standing: Standing) -> Option<Put> {
+        part.held.map(|(mode, incarnation)| Put {
+            attrs: Attrs { mode, incarnation, standing },
+            now_ms: self.now_ms,
+            blocking: false,
+            reclaim: false,
+        })
     }
 
     /// The owner's unacknowledged grants are not to be undone in the range any more: the owner has

@@ -265,7 +265,10 @@ impl Core {
         ids: &mut Ids,
         fx: &mut Vec<Effect>,
     ) {
-        let put = Put { attrs, now_ms: self.now_ms, blocking: false, reclaim: true };
+        let since = |ix| self.table.locks.get(ix).acquired_ms;
+        let now_ms = self.table.locks.own_in(owner, file, range).map(since).min();
+        let now_ms = now_ms.unwrap_or(self.now_ms);
+        let put = Put { attrs, now_ms, blocking: false, reclaim: true };
         let Some(plan) = self.table.plan(owner, file, range, Some(put)) else { return };
         if self.too_many_locks(owner, file, plan.gain).is_none()
             || self.records_are_advice()

@@ -52,7 +52,9 @@ impl Core {
                 Record::Share(share) => core.restore_share(share),
                 Record::Client(record) => {
                     let client = core.table.names.intern_client(&record.client_id);
-                    core.table.names.clients[client].record = Some(record);
+                    let slot = &mut core.table.names.clients[client];
+                    slot.incarnation = record.incarnation;
+                    slot.record = Some(record);
                 }
             }
         }

@@ -28,6 +28,8 @@ pub struct ClientView {
     pub client_id: Arc<str>,
     /// Its record; `None` where it left no contact.
     pub record: Option<ClientRecord>,
+    /// The state number that it named last, the recorded one after a restart; 0 = none.
+    pub incarnation: u32,
     /// Locks it holds.
     pub locks: u64,
     /// Requests of its that wait.
@@ -187,6 +189,7 @@ fn view_client(slot: &ClientSlot) -> ClientView {
     ClientView {
         client_id: Arc::clone(&slot.id),
         record: slot.record.clone(),
+        incarnation: slot.incarnation,
         locks: slot.held,
         waiters: slot.waiting,
         shares: slot.shares,

@@ -70,7 +70,8 @@ pub struct LockRecord {
     pub mode: Mode,
     /// The client's state number when it was taken or reclaimed.
     pub incarnation: u32,
-    /// When it was taken, on the core's clock; the oldest time where pieces merged.
+    /// When it was taken, on the core's clock; the oldest time where pieces merged, and where a grant
+    /// was taken back, when its owner got back what it had before.
     pub acquired_ms: u64,
     /// Whether its request waited.
     pub blocking: bool,

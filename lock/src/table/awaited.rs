@@ -2,7 +2,6 @@
 
 use super::Table;
 use super::locks::{Held, opposing};
-use super::names::side;
 use super::tree::{NOBODY, Placed, Query, WaiterEntry};
 
 impl Table {
@@ -19,6 +18,6 @@ impl Table {
             client_of(self.queue.get(waiter.ix()).owner) != client_of(owner)
         };
         let mut modes = opposing(attrs.mode).iter();
-        modes.any(|&mode| file.queue[side(mode)].find(&query, of_others).is_some())
+        modes.any(|&mode| file.queue(mode).find(&query, of_others).is_some())
     }
 }

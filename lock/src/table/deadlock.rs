@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 
 use super::locks::opposing;
-use super::names::side;
 use super::tree::{LockEntry, NOBODY, Placed, Query, WaiterEntry};
 use super::{Table, Waiter};
 use crate::types::{Mode, Range};
@@ -282,8 +281,8 @@ impl Table {
     fn is_anybody_ahead(&self, wish: &Wish) -> bool {
         let &Wish { owner, file, range, mode, seq } = wish;
         let query = Query { range, except: owner, before: seq };
-        let trees = &self.names.files[file].queue;
-        opposing(mode).iter().any(|&other| trees[side(other)].find(&query, &mut |_| true).is_some())
+        let slot = &self.names.files[file];
+        opposing(mode).iter().any(|&other| slot.queue(other).find(&query, &mut |_| true).is_some())
     }
 
     pub(crate) fn deadlock_searches_cut(&self) -> u64 {
@@ -309,12 +308,12 @@ impl Table {
 
     fn awaited_on(&self, owner: u32, file: u32, hull: Range) -> bool {
         let query = Query { range: hull, except: owner, before: u64::MAX };
-        let trees = &self.names.files[file].queue;
+        let slot = &self.names.files[file];
         [Mode::Shared, Mode::Exclusive].into_iter().any(|mode| {
             let awaits = &mut |entry: &WaiterEntry| {
                 self.blocks(owner, file, self.queue.range(entry.ix()), mode)
             };
-            trees[side(mode)].find(&query, awaits).is_some()
+            slot.queue(mode).find(&query, awaits).is_some()
         })
     }
 }

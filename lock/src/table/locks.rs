@@ -191,6 +191,11 @@ impl Table {
         self.locks.count_standing(attrs.standing, true);
     }
 
+    /// Changes when a piece was acquired.
+    pub(super) fn date_lock(&mut self, ix: u32, acquired_ms: u64) {
+        self.locks.pieces[ix].held.acquired_ms = acquired_ms;
+    }
+
     /// The piece as a record.
     pub(crate) fn lock_record(&self, ix: u32) -> LockRecord {
         let held = self.locks.get(ix);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::lookup::Lookup;
 use super::slab::Slab;
-use super::tree::{LockEntry, Tree, WaiterEntry};
+use super::tree::{Entry, LockEntry, Tree, WaiterEntry};
 use crate::record::ClientRecord;
 use crate::types::{FileId, Mode, Owner};
 
@@ -15,8 +15,8 @@ pub(crate) struct FileSlot {
     pub(crate) id: FileId,
     /// Held locks by place, by mode, but for the latest.
     pub(crate) old_locks: [Tree<LockEntry>; 2],
-    /// Waiting requests by place, by mode.
-    pub(crate) queue: [Tree<WaiterEntry>; 2],
+    /// Waiting requests by place, by mode, while there are any: for most files nobody waits.
+    queue: Option<Box<[Tree<WaiterEntry>; 2]>>,
     /// How many pieces are held.
     pub(crate) held: u64,
     /// How many requests wait.
@@ -27,7 +27,30 @@ pub(crate) struct FileSlot {
     pub(crate) shares: u64,
 }
 
+/// What waits for a file that nobody waits for.
+static NONE_WAIT: Tree<WaiterEntry> = Tree::Empty;
+
 impl FileSlot {
+    /// The waiting requests of a mode, by place.
+    pub(crate) fn queue(&self, mode: Mode) -> &Tree<WaiterEntry> {
+        self.queue.as_deref().map_or(&NONE_WAIT, |queue| &queue[side(mode)])
+    }
+
+    /// One more request waits.
+    pub(crate) fn joined(&mut self, mode: Mode, entry: WaiterEntry) {
+        self.queue.get_or_insert_default()[side(mode)].insert(entry);
+        self.waiting += 1;
+    }
+
+    /// One request waits no more.
+    pub(crate) fn left(&mut self, mode: Mode, entry: WaiterEntry) {
+        self.waiting -= 1;
+        match &mut self.queue {
+            Some(queue) if self.waiting > 0 => queue[side(mode)].remove(entry.key()),
+            queue => *queue = None,
+        }
+    }
+
     fn is_idle(&self) -> bool {
         self.held + self.waiting + self.pending + self.shares == 0
     }
@@ -51,6 +74,8 @@ pub(crate) struct ClientSlot {
     pub(crate) waiting: u64,
     pub(crate) shares: u64,
     pub(crate) record: Option<ClientRecord>,
+    /// The latest that it named.
+    pub(crate) incarnation: u32,
     pub(crate) seen_ms: u64,
     /// Whether it is known even where it has nothing.
     pub(crate) registered: bool,
@@ -134,7 +159,7 @@ impl Names {
         let slot = FileSlot {
             id: id.clone(),
             old_locks: Default::default(),
-            queue: Default::default(),
+            queue: None,
             held: 0,
             waiting: 0,
             pending: 0,
@@ -172,6 +197,7 @@ impl Names {
             waiting: 0,
             shares: 0,
             record: None,
+            incarnation: 0,
             seen_ms: 0,
             registered: false,
             lapses_ms: None,

@@ -159,7 +159,7 @@ impl Table {
         fx: &mut Vec<Effect>,
     ) {
         self.restate_lock(ix, attrs, reclaim);
-        let (owner, file) = (self.locks.get(ix).owner, self.locks.get(ix).file);
+        let &Held { owner, file, mut acquired_ms, .. } = self.locks.get(ix);
         let mut whole = self.locks.range(ix);
         let touching: Vec<u32> = self
             .locks
@@ -169,10 +169,12 @@ impl Table {
         for &other in &touching {
             whole = whole.hull(self.locks.range(other));
             let held = self.remove_lock(other);
+            acquired_ms = acquired_ms.min(held.acquired_ms);
             fx.push(self.delete_lock(&held));
         }
         if !touching.is_empty() {
             self.resize_lock(ix, whole);
+            self.date_lock(ix, acquired_ms);
         }
         if write || !touching.is_empty() {
             fx.push(self.put_lock(ix));

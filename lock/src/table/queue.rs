@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use super::Table;
 use super::locks::opposing;
-use super::names::side;
 use super::slab::Slab;
-use super::tree::{Entry, NOBODY, Placed, Query, WaiterEntry};
+use super::tree::{NOBODY, Placed, Query, WaiterEntry};
 use crate::effect::{Effect, Grant};
 use crate::record::{Granted, Record, RecordKey, RecordOp, WaiterRecord};
 use crate::types::{LockId, Mode, Range, WaiterId};
@@ -221,8 +220,7 @@ impl Table {
             if self.locks.holds_on(owner, file) {
                 queue.of_holders.insert((file, seq));
             }
-            slot.queue[side(mode)].insert(WaiterEntry::new(ix, range, owner, seq));
-            slot.waiting += 1;
+            slot.joined(mode, WaiterEntry::new(ix, range, owner, seq));
             let client = self.names.owners[owner].client;
             self.names.clients[client].waiting += 1;
             if due_ms > 0 {
@@ -274,10 +272,8 @@ impl Table {
         let (range, seq) = (self.queue.range(ix), self.queue.seq(ix));
         let waiter = self.queue.get(ix);
         let (&Waiter { owner, file, mode, .. }, due_ms) = (waiter, waiter.due_ms());
-        let slot = &mut self.names.files[file];
-        slot.queue[side(mode)].remove(WaiterEntry::new(ix, range, owner, seq).key());
+        self.names.files[file].left(mode, WaiterEntry::new(ix, range, owner, seq));
         self.queue.of_holders.remove(&(file, seq));
-        slot.waiting -= 1;
         let client = self.names.owners[owner].client;
         self.names.clients[client].waiting -= 1;
         self.queue.expiry.remove(&(due_ms, seq));
@@ -357,7 +353,7 @@ impl Table {
         let search = |gap: Range, accept: &mut dyn FnMut(u32) -> bool| {
             let query = Query { range: gap, except: owner.unwrap_or(NOBODY), before };
             let accept = &mut |entry: &WaiterEntry| accept(entry.ix());
-            opposing(mode).iter().find_map(|&other| slot.queue[side(other)].find(&query, accept))
+            opposing(mode).iter().find_map(|&other| slot.queue(other).find(&query, accept))
         };
         let Some(owner) = owner else {
             return search(range, &mut accept);

@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 
 use super::Table;
 use super::locks::opposing;
-use super::names::side;
 use super::tree::{NOBODY, Placed, Query, WaiterEntry};
 use crate::types::{Mode, Range};
 
@@ -101,10 +100,10 @@ impl Table {
 
     /// Adds those ahead of a number that what was freed was in the way of.
     fn before(&self, freed: &Freed, before: u64, found: &mut Vec<u64>) {
-        let trees = &self.names.files[freed.file].queue;
+        let slot = &self.names.files[freed.file];
         let query = Query { range: freed.range, except: NOBODY, before };
         for &mode in opposing(freed.mode) {
-            trees[side(mode)].find(&query, &mut |entry: &WaiterEntry| {
+            slot.queue(mode).find(&query, &mut |entry: &WaiterEntry| {
                 found.push(self.queue.seq(entry.ix()));
                 false
             });
@@ -117,7 +116,7 @@ impl Table {
 
     /// An exclusive request that covers the whole range, as far ahead as is found quickly.
     fn bar(&self, file: u32, range: Range) -> Option<u32> {
-        let tree = &self.names.files[file].queue[side(Mode::Exclusive)];
+        let tree = &self.names.files[file].queue(Mode::Exclusive);
         let mut bar = None;
         for _ in 0..BAR_SEARCHES_MAX {
             let before = bar.map_or(u64::MAX, |bar| self.queue.seq(bar));

@@ -15,6 +15,7 @@
 //! advice.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 use cleat_lock::{Config, Core, GraceEnd, Outcome, Query, Record, RecordOp, Store};
 
@@ -127,7 +128,11 @@ impl World {
         match request.body {
             Body::Lock { wish, .. } => {
                 if granted {
-                    self.check_new(request, open);
+                    let had = |table: &Table, who: Who| {
+                        let span = wish.span;
+                        span.cells().all(|cell| table.covers(who, cell, span.mode))
+                    };
+                    self.check_new(request, open, had);
                     self.check_held(request, wish.span);
                     if wish.upgrade {
                         self.met.note("upgraded");
@@ -137,16 +142,17 @@ impl World {
                 if *outcome == Outcome::NotFound && self.is_honest(request, held) {
                     self.fail(|| format!("an honest upgrade finds nothing: {request:?}"));
                 }
-                self.check_limits(request, wish.span.file);
+                self.check_limits((request.host, wish.span.file), request);
             }
             Body::Reclaim { span } => self.check_reclaim(request, span, outcome, open),
-            Body::Unlock { span } => self.check_limits(request, span.file),
+            Body::Unlock { span } => self.check_limits((request.host, span.file), request),
             Body::Share { file, deal, reclaim } => {
                 if granted && !reclaim {
-                    self.check_new(request, open);
+                    let had = |table: &Table, who: Who| table.reserves(who, file, deal);
+                    self.check_new(request, open, had);
                 }
                 self.check_share(request, (file, deal, reclaim), outcome, open);
-                self.check_limits(request, file);
+                self.check_limits((request.host, file), request);
             }
             Body::Unshare { file } => self.check_unshared(request, file),
             Body::Restarted => self.check_restarted(request.host, request.life),
@@ -154,11 +160,17 @@ impl World {
         }
     }
 
-    /// Nothing new comes in while the window over advice is open.
-    fn check_new(&mut self, request: &Request, open: bool) {
+    /// Nothing new comes in while a window is open: over records that are exact only what the owner
+    /// `had` all the time, over advice nothing at all.
+    fn check_new(&mut self, request: &Request, open: bool, had: impl Fn(&Table, Who) -> bool) {
         let Some(server) = &self.server else { return };
-        let still = open && server.core.grace().is_some();
-        if still && !server.exact && server.added(self.steps) {
+        if !open || server.core.grace().is_none() {
+            return;
+        }
+        let (step, before) = &server.before;
+        let before = if *step == self.steps { before } else { &server.table };
+        let new = !had(before, (request.host, request.process));
+        if new || !server.exact && server.added(self.steps) {
             self.fail(|| format!("admitted in grace: {request:?}"));
         }
     }
@@ -214,15 +226,14 @@ impl World {
         }
     }
 
-    /// What a request adds stays within the limits. (Reclaims of what is on record may pass them,
+    /// What a request or an acknowledgement of a host's, for a file, adds stays within the limits. (Reclaims of what is on record may pass them,
     /// and while something is left to reclaim a request may turn out to be such.)
-    fn check_limits(&mut self, request: &Request, file: usize) {
+    pub fn check_limits(&mut self, place: (usize, usize), what: &dyn Debug) {
         let Some(server) = &self.server else { return };
         let (step, before) = &server.before;
         if *step == self.steps && !self.recovering {
-            let beyond = server.table.beyond(&self.limits, before, (request.host, file));
-            if let Some(beyond) = beyond {
-                self.fail(|| format!("{beyond}: {request:?}"));
+            if let Some(beyond) = server.table.beyond(&self.limits, before, place) {
+                self.fail(|| format!("{beyond}: {what:?}"));
             }
         }
     }

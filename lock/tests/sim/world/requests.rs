@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use cleat_lock::{Input, LockId, LockRequest, Outcome, ShareRequest, Token, UpgradeRequest, Wait};
+use cleat_lock::{
+    GrantAck, Input, LockId, LockRequest, Outcome, ShareRequest, Token, UpgradeRequest, Wait,
+    WaiterId,
+};
 use uuid::Uuid;
 
 use super::World;
@@ -13,7 +16,7 @@ impl World {
         let token = self.token();
         let input = match inbound {
             Inbound::Request(request) => return self.take_request(request),
-            Inbound::GrantOutcome(waiter, outcome) => Input::GrantOutcome { waiter, outcome },
+            Inbound::GrantOutcome(waiter, outcome) => return self.take_word(waiter, outcome),
             Inbound::EndGrace => Input::EndGrace { token },
             Inbound::FreeHost(host) => return self.free_host(host),
             Inbound::Clear(order) => return self.clear(token, order),
@@ -28,6 +31,24 @@ impl World {
             Inbound::Disconnected(host) => return self.disconnected(host),
         };
         self.step(input);
+    }
+
+    /// What a client says to a grant. One that it takes back may pass a limit.
+    fn take_word(&mut self, waiter: WaiterId, outcome: GrantAck) {
+        self.note_recovering();
+        let mut granted = self.server.iter().flat_map(|server| &server.table.waiters);
+        let granted = granted.find(|it| it.waiter == waiter).map(|it| (it.who.0, it.span.file));
+        self.step(Input::GrantOutcome { waiter, outcome });
+        if let (Some(place), GrantAck::Accepted) = (granted, outcome) {
+            self.check_limits(place, &waiter);
+        }
+    }
+
+    fn note_recovering(&mut self) {
+        let open = self.grace_open();
+        if let Some(server) = &self.server {
+            self.recovering = open || server.core.counters().unreclaimed > 0;
+        }
     }
 
     fn token(&mut self) -> Token {
@@ -116,10 +137,10 @@ impl World {
         let token = self.token();
         let input = self.input(token, &request);
         let open = self.grace_open();
+        self.note_recovering();
         if let Some(server) = &mut self.server {
             server.asked.insert(token, request);
             server.presence.asked(request.host, self.now_ms);
-            self.recovering = open || server.core.counters().unreclaimed > 0;
         }
         self.acting = Some(request.host);
         let outcome = self.step(input);

@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::Arc;
 
-use cleat_lock::{Effect, Input, Outcome, Range};
+use cleat_lock::{Effect, Input, Outcome, Range, Record, WaitEnd};
 use common::{Ask, Desk, S, X, ask, bytes, conflict_with, file, grant_to, grants, owner, waiting};
 
 #[test]
@@ -184,6 +184,37 @@ fn an_upgrade_that_is_sent_again_in_grace_is_answered_as_a_lock_is() {
     desk.reclaim("a", bytes(0, 9), S);
     desk.reclaim("b", bytes(0, 9), S);
     grant_to(&desk.unlock("b", Range::ALL), "a");
+}
+
+#[test]
+fn an_upgrade_that_waits_over_advice_may_have_its_lock_yet_to_reclaim() {
+    for reclaims in [true, false] {
+        let mut desk = Desk::new();
+        for name in ["a", "b"] {
+            desk.lock(name, bytes(0, 9), S);
+        }
+        desk.upgrade_wait("a", bytes(0, 9));
+        // The record of its lock is lost with the power, that of its wait is not.
+        let key = desk
+            .core
+            .records()
+            .find(|record| matches!(record, Record::Lock(lock) if lock.owner == owner("a")));
+        desk.image.remove(&key.unwrap().key());
+        desk.check_every_step = false;
+        desk.restart(90_000, false);
+        assert_eq!(desk.upgrade_wait("a", bytes(0, 9)), Outcome::Blocked);
+        if reclaims {
+            assert_eq!(desk.reclaim("a", bytes(0, 9), S), Outcome::Granted);
+        }
+        desk.now_ms += 90_000;
+        let effects = desk.step(Input::Tick);
+        let over = effects.iter().any(|effect| {
+            let nothing = WaitEnd::NothingToUpgrade;
+            matches!(effect, Effect::WaitOver { why, .. } if *why == nothing)
+        });
+        assert_eq!((grants(&effects).len(), over), (usize::from(reclaims), !reclaims));
+        desk.check_image();
+    }
 }
 
 /// One that waits to upgrade what an administrator has taken from it.

@@ -41,7 +41,11 @@ impl Core {
         if let (None, Some(left_ms)) = (again, self.grace_left_ms()) {
             return Outcome::Grace { left_ms };
         }
-        if !place.is_some_and(|(owner, file)| self.table.holds(owner, file, range, Mode::Shared)) {
+        // Where the records are advice it may be about to reclaim what it holds.
+        if !self.records_are_advice()
+            && !place
+                .is_some_and(|(owner, file)| self.table.holds(owner, file, range, Mode::Shared))
+        {
             if let Some(ix) = again.filter(|&ix| self.table.queue.get(ix).granted.is_none()) {
                 self.abandon(ix, fx);
             }

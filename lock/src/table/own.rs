@@ -7,7 +7,7 @@ use crate::types::Range;
 
 /// How many of an owner's latest pieces stand outside its tree.
 const YOUNG_MAX: usize = 16;
-/// For how many of them memory is taken at a time: most owners hold few.
+/// For how many of them memory is taken at a time, after the first: most owners hold one or few.
 const YOUNG_GROWTH: usize = 4;
 
 /// One owner's pieces.
@@ -25,7 +25,7 @@ impl Own {
             self.old.insert(self.young.remove(0));
         }
         if self.young.len() == self.young.capacity() {
-            self.young.reserve_exact(YOUNG_GROWTH);
+            self.young.reserve_exact(if self.young.is_empty() { 1 } else { YOUNG_GROWTH });
         }
         self.young.push(entry);
     }

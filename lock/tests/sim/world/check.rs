@@ -35,7 +35,9 @@ impl World {
         self.server.as_ref().is_some_and(|server| server.core.grace().is_some())
     }
 
-    /// Sets apart what the server has just taken from clients in a way the protocol permits.
+    /// Sets apart what the server has just taken from clients in a way the protocol permits. What is
+    /// on record of a client's former life alone is as good as taken: it stands until the server
+    /// hears of the restart.
     pub fn mark_lost(&mut self, only: Option<usize>) {
         let Some(server) = &self.server else { return };
         let Table { mut locks, waiters, shares } = server.table.clone();
@@ -48,11 +50,12 @@ impl World {
                 locks.retain(|lock| !given(lock));
             }
         }
-        let table = Table { locks, waiters, shares };
+        let whole = Table { locks, waiters, shares };
         for (number, host) in self.hosts.iter_mut().enumerate() {
             if only.is_some_and(|only| only != number) {
                 continue;
             }
+            let table = whole.of_life(number, host.life);
             for (process, it) in host.processes.iter_mut().enumerate() {
                 let who = (number, process);
                 for (&place, held) in &mut it.held {

@@ -97,6 +97,14 @@ impl Table {
         self.locks.iter().any(covers)
     }
 
+    /// What a host has of this life of its.
+    pub fn of_life(&self, host: usize, life: u32) -> Table {
+        let Table { mut locks, mut shares, .. } = self.clone();
+        locks.retain(|lock| (lock.who.0, lock.incarnation) == (host, life));
+        shares.retain(|share| (share.who.0, share.incarnation) == (host, life));
+        Table { locks, shares, ..Table::default() }
+    }
+
     /// Whether the owner has at least this reservation.
     pub fn reserves(&self, who: Who, file: usize, deal: Deal) -> bool {
         let reserves =

@@ -41,11 +41,10 @@ impl Core {
         if let (None, Some(left_ms)) = (again, self.grace_left_ms()) {
             return Outcome::Grace { left_ms };
         }
+        let held =
+            place.is_some_and(|(owner, file)| self.table.holds(owner, file, range, Mode::Shared));
         // Where the records are advice it may be about to reclaim what it holds.
-        if !self.records_are_advice()
-            && !place
-                .is_some_and(|(owner, file)| self.table.holds(owner, file, range, Mode::Shared))
-        {
+        if !held && !self.records_are_advice() {
             if let Some(ix) = again.filter(|&ix| self.table.queue.get(ix).granted.is_none()) {
                 self.abandon(ix, fx);
             }

@@ -44,20 +44,22 @@ impl Core {
     }
 
     pub(super) fn lock(&mut self, request: LockRequest, fx: &mut Vec<Effect>) -> Outcome {
-        self.lock_or_upgrade(request, false, fx)
-    }
-
-    /// Serves a lock, or an exclusive one over what its owner holds.
-    pub(super) fn lock_or_upgrade(
-        &mut self,
-        mut request: LockRequest,
-        upgrade: bool,
-        fx: &mut Vec<Effect>,
-    ) -> Outcome {
         let owner = self.asker(&request.owner);
         if let (Some(owner), false) = (owner, request.reclaim) {
             self.end_former_life(owner, request.incarnation, fx);
         }
+        self.lock_or_upgrade(owner, request, false, fx)
+    }
+
+    /// Serves a lock, or an exclusive one over what its owner holds, which awaits nothing from a
+    /// former life.
+    pub(super) fn lock_or_upgrade(
+        &mut self,
+        owner: Option<u32>,
+        mut request: LockRequest,
+        upgrade: bool,
+        fx: &mut Vec<Effect>,
+    ) -> Outcome {
         let file = self.table.names.file(&request.file);
         if let (Some(owner), Some(file)) = (owner, file)
             && let Some(outcome) = self.lock_again((owner, file), &request, upgrade, fx)

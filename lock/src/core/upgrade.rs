@@ -12,12 +12,12 @@ impl Core {
     /// that a lock would not.
     pub(super) fn upgrade(&mut self, request: UpgradeRequest, fx: &mut Vec<Effect>) -> Outcome {
         let range = request.range;
-        let owner = self.asker(&request.owner);
-        if let Some(owner) = owner {
+        let asker = self.asker(&request.owner);
+        if let Some(owner) = asker {
             // What a grant gave to that goes with it, and is nothing to upgrade.
             self.end_former_life(owner, request.incarnation, fx);
         }
-        let place = owner.zip(self.table.names.file(&request.file));
+        let place = asker.zip(self.table.names.file(&request.file));
         if let Some((owner, file)) = place {
             let mut pieces = self.table.locks.own_in(owner, file, range);
             // What is left of its former life is about to go.
@@ -64,6 +64,6 @@ impl Core {
             incarnation,
             contact,
         };
-        self.lock_or_upgrade(request, true, fx)
+        self.lock_or_upgrade(asker, request, true, fx)
     }
 }

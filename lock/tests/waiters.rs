@@ -197,6 +197,27 @@ fn a_request_sent_again_after_its_grant_acknowledges_it() {
 }
 
 #[test]
+fn who_asks_for_the_same_bytes_in_another_mode_is_not_told_of_its_grant_again() {
+    let mut desk = Desk::new();
+    desk.lock("a", bytes(0, 9), X);
+    desk.lock_wait("b", bytes(0, 9), S);
+    let waiter = grant_to(&desk.lock_full("a", "f", bytes(0, 9), S, ask()).1, "b");
+    // Also what is refused says that its owner has gone on.
+    desk.restart(90_000, true);
+    let (outcome, effects) = desk.lock_full("b", "f", bytes(0, 9), X, waiting());
+    assert!(matches!(outcome, Outcome::Grace { .. }));
+    assert_eq!(effects, [Effect::GrantOver { waiter }]);
+    assert_eq!(desk.reclaim("a", bytes(0, 9), S), Outcome::Granted);
+    assert_eq!(desk.lock_wait("b", bytes(0, 9), X), Outcome::Blocked);
+    assert!(desk.refuse(waiter).is_empty());
+    assert_eq!(desk.held(), "a 0-9 S, b 0-9 S");
+    let waiter = grant_to(&desk.unlock("a", Range::ALL), "b");
+    let (outcome, effects) = desk.lock_full("b", "f", bytes(0, 9), S, ask());
+    assert_eq!((outcome, effects), (Outcome::Granted, vec![Effect::GrantOver { waiter }]));
+    assert_eq!(desk.held(), "b 0-9 S");
+}
+
+#[test]
 fn a_refused_grant_is_rolled_back_and_the_next_served() {
     let mut desk = Desk::new();
     desk.lock("b", bytes(0, 2), S);

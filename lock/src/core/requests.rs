@@ -100,6 +100,9 @@ impl Core {
         fx: &mut Vec<Effect>,
     ) -> Option<Outcome> {
         let &LockRequest { range, mode, incarnation, reclaim, .. } = request;
+        if !reclaim {
+            self.end_grant_in_other_mode((owner, file), range, mode, fx);
+        }
         if let Some(waiter) = self.table.queue.exact(owner, file, range, mode) {
             if self.table.queue.get(waiter).granted.is_some() {
                 // A new request may be for what was given up since, and passed on. And who reclaims
@@ -137,6 +140,28 @@ impl Core {
         }
         self.register(owner, incarnation, &request.contact, fx);
         Some(Outcome::Granted)
+    }
+
+    /// Who asks for the same bytes in another mode has gone on, and may know of its grant. It must
+    /// not hear of that once more: Linux's client takes it for an answer to what it asks for now
+    /// (it matches NLM_GRANTED by owner and range), and would hold exclusive what others share.
+    fn end_grant_in_other_mode(
+        &mut self,
+        (owner, file): (u32, u32),
+        range: Range,
+        mode: Mode,
+        fx: &mut Vec<Effect>,
+    ) {
+        let other = match mode {
+            Mode::Shared => Mode::Exclusive,
+            Mode::Exclusive => Mode::Shared,
+        };
+        let Some(waiter) = self.table.queue.exact(owner, file, range, other) else { return };
+        if self.table.queue.get(waiter).granted.is_some() && !self.records_are_advice() {
+            let waiter = WaiterId(self.table.queue.seq(waiter));
+            fx.push(Effect::GrantOver { waiter });
+            self.grant_assumed(waiter, fx);
+        }
     }
 
     /// The cycle into which a request that waits has come since it was let wait: who does not ask

@@ -43,6 +43,12 @@ pub const TCP_TIMEOUT_MS: u64 = 10_000;
 /// When to ask again a client that answered NLM4_DENIED_GRACE_PERIOD, in milliseconds.
 pub const GRACE_RETRY_MS: u64 = 10_000;
 
+/// When a grant is told that was on record at a restart, in milliseconds. Most such clients know of
+/// it, and the server died before their answer was on record. They are to send again first what
+/// they ask for by now, which ends the grant: Linux matches GRANTED by owner and range alone, and
+/// would take one of a shared lock for the exclusive one that it waits for.
+pub const TOLD_AGAIN_MS: u64 = 10_000;
+
 /// How many attempts in the called form go unanswered before the message has its turn.
 pub const CALLS_BEFORE_MESSAGE: u32 = 2;
 
@@ -114,7 +120,8 @@ impl Sender {
             // The core never moves a grant to another route: its owner's name has the route.
             Some(_) => {}
             None => {
-                self.queue(now_ms, route(&waiting), waiter);
+                let due_ms = if told { now_ms.saturating_add(TOLD_AGAIN_MS) } else { now_ms };
+                self.queue(due_ms, route(&waiting), waiter);
                 self.pending.insert(waiter, Pending::new(now_ms, waiting, told));
             }
         }

@@ -9,7 +9,7 @@ use cleat_lock::{GrantAck, WaiterId};
 use cleat_nlm::contact::Waiting;
 use cleat_nlm::granted::{
     Action, Because, CALLS_BEFORE_MESSAGE, Event, Failure, Form, GRACE_RETRY_MS, IN_FLIGHT_MAX,
-    MISSES_MAX, PORT_KEPT_MS, Route, Sender, TCP_TIMEOUT_MS, Ticket,
+    MISSES_MAX, PORT_KEPT_MS, Route, Sender, TCP_TIMEOUT_MS, TOLD_AGAIN_MS, Ticket,
 };
 use cleat_nlm::owner::{Origin, Transport};
 use cleat_nlm::wire::{Lock, Stat, TestArgs};
@@ -186,10 +186,13 @@ fn a_denied_call_rolls_back_where_no_earlier_one_arrived() {
 fn a_grant_from_the_store_may_have_been_told_before() {
     let mut lab = Lab::default();
     let waiting = Box::new(waiting(1, Transport::Tcp));
-    lab.step(0, Event::Grant { waiter: WaiterId(1), waiting, told: true });
-    lab.port(0, tcp(), Some(PORT));
+    // Its client has time to show what it knows.
+    assert_eq!(lab.step(0, Event::Grant { waiter: WaiterId(1), waiting, told: true }), []);
+    assert_eq!(lab.sender.next_deadline(), Some(TOLD_AGAIN_MS));
+    assert_eq!(lab.step(TOLD_AGAIN_MS, Event::Tick), [ask(tcp())]);
+    assert_eq!(called(&lab.port(TOLD_AGAIN_MS, tcp(), Some(PORT))), [ticket(1, 1)]);
     let because = Because::DeniedWhenRepeated(Stat::Denied);
-    let actions = lab.answered(1, ticket(1, 1), Stat::Denied);
+    let actions = lab.answered(TOLD_AGAIN_MS + 1, ticket(1, 1), Stat::Denied);
     assert_eq!(actions, outcome(1, GrantAck::Assumed, because));
 }
 

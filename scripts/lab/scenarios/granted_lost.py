@@ -10,6 +10,8 @@ from harness.report import CheckFailed, expect, expect_within
 
 LOST_S = 20
 ANSWER_LOST_S = 5
+# Longer than the server waits for an answer before it calls again.
+MORE_S = 12
 # From the LOCK. A call is made anew at least every 10 s, and TCP's first repetitions of it come
 # soon. Linux itself asks again after 30 s, which is not what is to be seen here.
 ARRIVAL_LIMIT_S = 28
@@ -30,12 +32,13 @@ def run(lab):
     with lab.serving(data="rw,no_root_squash"):
         for guest in lab.guests:
             at = lab.mount(guest, "data")
-        one.sh(f"touch {at}/call {at}/answer")
+        one.sh(f"touch {at}/call {at}/answer {at}/more")
         file = lab.directory / "granted-lost.pcap"
         with wire.recorded(file):
             call_lost(lab, one, two, f"{at}/call")
         called_again(lab, file)
         answer_lost(lab, one, two, f"{at}/answer")
+        more_asked_for(lab, one, two, f"{at}/more")
 
 
 def call_lost(lab, one, two, path):
@@ -78,6 +81,22 @@ def answer_lost(lab, one, two, path):
         # Time for another GRANTED, whose answer arrives.
         time.sleep(ANSWER_LOST_S)
         expect_one_grant(waiter, other)
+
+
+def more_asked_for(lab, one, two, path):
+    # Linux takes a GRANTED for what it waits for by the range alone, whatever the mode.
+    title = "a shared lock's GRANTED, its answer lost, is not taken for the exclusive one's"
+    with lab.check(title), lockers(path, one, two) as (holder, waiter):
+        expect("g1's lock", holder.do("lock ex 0 10"), "ok")
+        waiter.ask("wait sh 0 10")
+        waiter.wait_until_queued()
+        with dropping(two, "egress", reply_from(lock_manager_port(two))):
+            expect("g1's unlock, but for a shared lock", holder.do("lock sh 0 10"), "ok")
+            expect("the waiter", waiter.answer(), "ok")
+            waiter.ask("wait ex 0 10")
+            waiter.expect_silence(MORE_S)
+        expect("g1's lock, which is shared still", holder.do("unlock 0 10"), "ok")
+        expect("the waiter", waiter.answer(), "ok")
 
 
 def expect_one_grant(waiter, other):

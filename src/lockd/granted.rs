@@ -43,7 +43,8 @@ pub async fn call_back(
     let (ends, mut ended) = mpsc::unbounded_channel();
     let (senders, clients, deadlines) = (HashMap::new(), HashMap::new(), Deadlines::default());
     let places = Arc::new(Semaphore::new(rpc_client::in_flight_max()));
-    let mut callbacks = Callbacks { lockd, ends, senders, clients, deadlines, places };
+    let calls = HashMap::new();
+    let mut callbacks = Callbacks { lockd, ends, senders, clients, calls, deadlines, places };
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -53,7 +54,7 @@ pub async fn call_back(
                 Some(Event::GrantOver(waiter)) => callbacks.grant_over(waiter),
                 None => return,
             },
-            Some((client, end)) = ended.recv() => callbacks.step(client, end),
+            Some((client, end)) = ended.recv() => callbacks.ended(client, end),
             Some(result) = results.recv() => callbacks.result(result),
             () = callbacks.deadline() => callbacks.tick(),
         }
@@ -66,6 +67,8 @@ struct Callbacks {
     senders: HashMap<IpAddr, Sender>,
     /// Whose grant a waiter's is.
     clients: HashMap<WaiterId, IpAddr>,
+    /// What withdraws the call of a waiter's grant that is under way.
+    calls: HashMap<WaiterId, CancellationToken>,
     /// When each sender wants its turn: a lock that was waited for by thousands is told to all.
     deadlines: Deadlines<IpAddr>,
     /// For calls under way: a release that thousands wait for must leave descriptors to the store.
@@ -91,6 +94,21 @@ impl Callbacks {
         if let Some(client) = self.clients.remove(&waiter) {
             self.step(client, granted::Event::Over { waiter });
         }
+        if let Some(call) = self.calls.remove(&waiter) {
+            call.cancel();
+        }
+    }
+
+    fn ended(&mut self, client: IpAddr, end: granted::Event) {
+        use granted::Event::{Answered, Delivered, Failed, Withdrawn};
+        if let Answered { ticket, .. }
+        | Delivered { ticket }
+        | Failed { ticket, .. }
+        | Withdrawn { ticket } = &end
+        {
+            self.calls.remove(&ticket.waiter);
+        }
+        self.step(client, end);
     }
 
     /// Only the client that was told can answer: from another address, a result names nothing.
@@ -132,10 +150,15 @@ impl Callbacks {
             Action::Call { form, ticket, route, via, port, arguments, timeout_ms } => {
                 let (ends, places) = (self.ends.clone(), Arc::clone(&self.places));
                 let (to, patience) = (client_route(route, via), Duration::from_millis(timeout_ms));
-                let version = route.version;
+                let (version, over) = (route.version, CancellationToken::new());
+                self.calls.insert(ticket.waiter, over.clone());
                 tokio::spawn(async move {
-                    let _place = places.acquire().await;
-                    let end = call(form, ticket, (to, port, version), arguments, patience).await;
+                    let call = async {
+                        let _place = places.acquire().await;
+                        call(form, ticket, (to, port, version), arguments, patience).await
+                    };
+                    let end = over.run_until_cancelled(call).await;
+                    let end = end.unwrap_or(granted::Event::Withdrawn { ticket });
                     let _ = ends.send((client, end));
                 });
             }

@@ -4,6 +4,9 @@
 //! its own, so that a client that does not answer delays nobody else's, and tells every one's end
 //! as one [`Event`]; between events it sleeps until [`Sender::next_deadline`].
 //!
+//! Once a grant is over, a call of it that is under way is better not sent any more: the client may
+//! wait for the same bytes again, and take it for the answer.
+//!
 //! A call is repeated until it is acknowledged: by its reply, or by what the client does next,
 //! which the lock core sees and tells as [`Event::Over`]. There is no last attempt: a lock that
 //! was handed over is held, and only its client (or its restart, or the administrator) ends that.
@@ -84,6 +87,7 @@ impl Sender {
                 }
             }
             Event::Delivered { ticket } => self.delivered(now_ms, ticket),
+            Event::Withdrawn { ticket } => self.withdrawn(ticket),
             Event::Result { ticket, stat } => self.result(now_ms, ticket, stat, actions),
             Event::Answered { ticket, stat } => self.answered(now_ms, ticket, stat, actions),
             Event::Failed { ticket, failure } => self.failed(now_ms, ticket, failure),
@@ -205,6 +209,23 @@ impl Sender {
         let told = grant.told || ticket.attempt != grant.attempt;
         actions.push(conclusion(ticket.waiter, stat, told));
         self.over(ticket.waiter);
+    }
+
+    fn withdrawn(&mut self, ticket: Ticket) {
+        let Some(grant) = self.pending.get(&ticket.waiter) else { return };
+        if grant.attempt != ticket.attempt || matches!(grant.state, State::Due(_)) {
+            return;
+        }
+        let (state, due_ms, route) =
+            (grant.state, grant.again(ticket.attempt), route(&grant.waiting));
+        if let Some(line) = self.routes.get_mut(&route) {
+            line.in_flight = line.in_flight.saturating_sub(1);
+        }
+        if state == State::Over {
+            self.pending.remove(&ticket.waiter);
+        } else {
+            self.queue(due_ms, route, ticket.waiter);
+        }
     }
 
     fn postpone(&mut self, due_ms: u64, waiter: WaiterId) {

@@ -123,6 +123,12 @@ pub enum Event {
         /// Which message.
         ticket: Ticket,
     },
+    /// The end of [`Action::Call`] that the driver gave up because its grant is over. It says nothing
+    /// of the way.
+    Withdrawn {
+        /// Which attempt.
+        ticket: Ticket,
+    },
     /// NLM_GRANTED_RES came from this client. The end of no action: it may come before the end of
     /// its message, long after it, or twice.
     Result {

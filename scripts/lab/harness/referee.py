@@ -30,6 +30,8 @@ class Locker:
     # What it waits for, and since when.
     wanted: tuple | None = None
     wanted_at: float = 0.0
+    # Whether it gave up a claim since then: what it held may be held still.
+    gave_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,13 @@ class Referee:
         locker = self.lockers[key]
         locker.wanted = (int(file), int(start), int(end), mode)
         locker.wanted_at = time.monotonic()
+        locker.gave_up = False
 
     def on_gone(self, key, reason):
         locker = self.lockers[key]
         self.told[reason] += 1
         holds = any(key in holders for file in self.held for holders in file)
+        holds = holds or locker.gave_up
         if reason not in REFUSALS and not (reason == CYCLE and holds):
             holding = "something" if holds else "nothing"
             self.find(f"{locker.name}, holding {holding}, got {reason} for {locker.wanted}")
@@ -110,6 +114,7 @@ class Referee:
             holders[key] = "sh"
 
     def on_drop(self, key, file, start, end):
+        self.lockers[key].gave_up = True
         for holders in self.held[int(file)][int(start) : int(end)]:
             holders.pop(key, None)
 

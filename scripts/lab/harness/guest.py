@@ -39,6 +39,7 @@ class Channel:
     """A command running in a guest: its stdin and output, and at its end the exit status."""
 
     def __init__(self, guest, words, connect_s=CONNECT_S):
+        self.guest = guest
         self.name = f"{guest.name}: {shlex.join(words)}"
         self.buffer = b""
         try:

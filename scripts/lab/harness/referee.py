@@ -143,6 +143,14 @@ class Referee:
                 holders.pop(key, None)
             self.lockers.pop(key, None)
 
+    def forget(self, guest):
+        """All lockers of a guest that is gone, with all that they claim."""
+        with self.lock:
+            for key in [key for key, it in self.lockers.items() if it.name.startswith(f"{guest}.")]:
+                for holders in (holders for file in self.held for holders in file):
+                    holders.pop(key, None)
+                del self.lockers[key]
+
     @contextmanager
     def paused(self):
         """Every claim stands for as long as the block runs: nobody is answered."""

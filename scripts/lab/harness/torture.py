@@ -14,6 +14,7 @@ from datetime import datetime
 
 from .forgotten import Forgotten
 from .guest import TOOLS
+from .hung import Hung
 from .probe import InGrace, LockManager, find_file
 from .referee import CYCLE, Referee, RefereeServer
 from .report import CheckFailed, NoAnswer
@@ -64,6 +65,7 @@ class Torture:
         self.referee = Referee(FILES, CELLS)
         self.listener = RefereeServer(self.referee)
         self.forgotten = Forgotten(lab, server, self.referee, CELL_BYTES)
+        self.hung = Hung(lab, self.referee)
         self.kills = 0
         self.rounds = 0
         self.audited = Counter()
@@ -189,6 +191,8 @@ class Torture:
         late = self.finish(channels, END_LIMIT_S)
         if late and self.forgotten.clear():
             late = self.finish(late, END_LIMIT_S)
+        if late and (hung := self.hung.boot()):
+            late = self.finish([one for one in late if one.guest not in hung], END_LIMIT_S)
         if late:
             self.tell_late(END_LIMIT_S)
             late = self.finish(late, LOST_LIMIT_S - END_LIMIT_S)
@@ -265,6 +269,8 @@ class Torture:
         )
         if self.forgotten.cleared:
             yield f"{self.forgotten.cleared} locks that a guest's kernel forgot were cleared by hand"
+        if self.hung.booted:
+            yield f"{self.hung.booted} guests whose kernel had deadlocked itself were booted anew"
         if closed:
             yield (
                 f"grace: {len(windows)} windows, {len(windows) - len(closed)} cut short by a kill;"

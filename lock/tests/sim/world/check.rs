@@ -234,10 +234,11 @@ impl World {
     pub fn check_limits(&mut self, place: (usize, usize), what: &dyn Debug) {
         let Some(server) = &self.server else { return };
         let (step, before) = &server.before;
-        if *step == self.steps && !self.recovering {
-            if let Some(beyond) = server.table.beyond(&self.limits, before, place) {
-                self.fail(|| format!("{beyond}: {what:?}"));
-            }
+        if *step == self.steps
+            && !self.recovering
+            && let Some(beyond) = server.table.beyond(&self.limits, before, place)
+        {
+            self.fail(|| format!("{beyond}: {what:?}"));
         }
     }
 

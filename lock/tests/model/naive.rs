@@ -200,6 +200,11 @@ impl Model {
         upgrade: bool,
     ) -> &'static str {
         self.end_former_life(target.owner, incarnation);
+        // Who asks for the same in another mode has gone on, and is not told of its grant again.
+        let other = Target { mode: if target.mode == S { X } else { S }, ..target };
+        if let Some(at) = self.find(other).filter(|&at| self.queue[at].granted) {
+            self.assume(at);
+        }
         if let Some(at) = self.find(target) {
             if self.queue[at].granted {
                 self.accept(at);

@@ -131,6 +131,12 @@ impl Model {
         self.abandon(at);
     }
 
+    /// Who waits under this name.
+    pub fn owner_of(&self, name: WaiterId) -> Option<usize> {
+        let found = self.queue.iter().find(|waiting| waiting.name == name);
+        found.map(|waiting| waiting.target.owner)
+    }
+
     pub fn find(&self, target: Target) -> Option<usize> {
         self.queue.iter().position(|waiting| waiting.target.same(target))
     }

@@ -100,12 +100,8 @@ impl Callbacks {
     }
 
     fn ended(&mut self, client: IpAddr, end: granted::Event) {
-        use granted::Event::{Answered, Delivered, Failed, Withdrawn};
-        if let Answered { ticket, .. }
-        | Delivered { ticket }
-        | Failed { ticket, .. }
-        | Withdrawn { ticket } = &end
-        {
+        use granted::Event::{Answered, Delivered, Failed};
+        if let Answered { ticket, .. } | Delivered { ticket } | Failed { ticket, .. } = &end {
             self.calls.remove(&ticket.waiter);
         }
         self.step(client, end);
@@ -158,7 +154,8 @@ impl Callbacks {
                         call(form, ticket, (to, port, version), arguments, patience).await
                     };
                     let end = over.run_until_cancelled(call).await;
-                    let end = end.unwrap_or(granted::Event::Withdrawn { ticket });
+                    let withdrawn = granted::Event::Failed { ticket, failure: Failure::Withdrawn };
+                    let end = end.unwrap_or(withdrawn);
                     let _ = ends.send((client, end));
                 });
             }

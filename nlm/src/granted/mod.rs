@@ -87,7 +87,6 @@ impl Sender {
                 }
             }
             Event::Delivered { ticket } => self.delivered(now_ms, ticket),
-            Event::Withdrawn { ticket } => self.withdrawn(ticket),
             Event::Result { ticket, stat } => self.result(now_ms, ticket, stat, actions),
             Event::Answered { ticket, stat } => self.answered(now_ms, ticket, stat, actions),
             Event::Failed { ticket, failure } => self.failed(now_ms, ticket, failure),
@@ -211,23 +210,6 @@ impl Sender {
         self.over(ticket.waiter);
     }
 
-    fn withdrawn(&mut self, ticket: Ticket) {
-        let Some(grant) = self.pending.get(&ticket.waiter) else { return };
-        if grant.attempt != ticket.attempt || matches!(grant.state, State::Due(_)) {
-            return;
-        }
-        let (state, due_ms, route) =
-            (grant.state, grant.again(ticket.attempt), route(&grant.waiting));
-        if let Some(line) = self.routes.get_mut(&route) {
-            line.in_flight = line.in_flight.saturating_sub(1);
-        }
-        if state == State::Over {
-            self.pending.remove(&ticket.waiter);
-        } else {
-            self.queue(due_ms, route, ticket.waiter);
-        }
-    }
-
     fn postpone(&mut self, due_ms: u64, waiter: WaiterId) {
         let Some(grant) = self.pending.get_mut(&waiter) else { return };
         let State::Due(was_ms) = grant.state else { return };
@@ -247,7 +229,7 @@ impl Sender {
             Failure::NoReply => grant.unanswered(ticket.attempt),
             // That says only that it has another port by now.
             Failure::NotDelivered if grant.by_kept_port => now_ms,
-            Failure::NotDelivered => grant.again(ticket.attempt),
+            Failure::NotDelivered | Failure::Withdrawn => grant.again(ticket.attempt),
         };
         self.queue(now_ms.max(due_ms), route, ticket.waiter);
     }

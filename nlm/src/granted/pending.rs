@@ -233,7 +233,7 @@ impl Line {
 
     /// A call failed. Those that were under way beside it count as one with it.
     pub(super) fn missed(&mut self, now_ms: u64, failure: Failure) {
-        if !matches!(self.port, Port::Known { .. }) {
+        if failure == Failure::Withdrawn || !matches!(self.port, Port::Known { .. }) {
             return;
         }
         // Its lock manager may have started again on another port.
@@ -242,7 +242,7 @@ impl Line {
             Failure::NotDelivered => 2,
             Failure::NoReply => 1,
             // It is there.
-            Failure::NotRun => 0,
+            Failure::NotRun | Failure::Withdrawn => 0,
         };
         if self.misses >= MISSES_MAX {
             self.go_the_other_way();

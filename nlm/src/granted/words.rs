@@ -92,6 +92,8 @@ pub enum Failure {
     NoReply,
     /// The client's RPC layer refused it and nothing was run: PROG_UNAVAIL, AUTH_ERROR, ...
     NotRun,
+    /// The driver gave it up, because its grant is over: that says nothing of the way.
+    Withdrawn,
 }
 
 /// What a driver tells a [`super::Sender`].
@@ -121,12 +123,6 @@ pub enum Event {
     /// The end of [`Action::Call`] in the form of a message: the client has it.
     Delivered {
         /// Which message.
-        ticket: Ticket,
-    },
-    /// The end of [`Action::Call`] that the driver gave up because its grant is over. It says nothing
-    /// of the way.
-    Withdrawn {
-        /// Which attempt.
         ticket: Ticket,
     },
     /// NLM_GRANTED_RES came from this client. The end of no action: it may come before the end of

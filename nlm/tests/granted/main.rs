@@ -186,18 +186,18 @@ fn a_denied_call_rolls_back_where_no_earlier_one_arrived() {
 fn a_call_that_was_withdrawn_says_nothing_of_the_way() {
     let mut lab = Lab::calling(Transport::Tcp);
     assert_eq!(lab.step(1, Event::Over { waiter: WaiterId(1) }), []);
-    assert_eq!(lab.step(2, Event::Withdrawn { ticket: ticket(1, 1) }), []);
+    assert_eq!(lab.failed(2, ticket(1, 1), Failure::Withdrawn), []);
     assert!(lab.sender.is_idle());
     // The port is known still, and the way is free.
     for waiter in 2..2 + IN_FLIGHT_MAX as u64 {
         assert_eq!(called(&lab.grant(3, waiter, 1, Transport::Tcp)), [ticket(waiter, 1)]);
     }
     // One whose grant stands after all is made again.
-    assert_eq!(lab.step(4, Event::Withdrawn { ticket: ticket(2, 1) }), []);
+    assert_eq!(lab.failed(4, ticket(2, 1), Failure::Withdrawn), []);
     assert_eq!(lab.sender.next_deadline(), Some(1_003));
     assert_eq!(called(&lab.step(1_003, Event::Tick)), [ticket(2, 2)]);
     // Late words of it are nothing.
-    assert_eq!(lab.step(1_004, Event::Withdrawn { ticket: ticket(2, 1) }), []);
+    assert_eq!(lab.failed(1_004, ticket(2, 1), Failure::Withdrawn), []);
 }
 
 #[test]
@@ -369,7 +369,7 @@ proptest! {
                         Fate::Stat(stat) => Event::Answered { ticket, stat },
                         Fate::Failure(failure) => Event::Failed { ticket, failure },
                         Fate::NoPort => Event::Failed { ticket, failure: Failure::NoReply },
-                        Fate::Over => Event::Withdrawn { ticket },
+                        Fate::Over => Event::Failed { ticket, failure: Failure::Withdrawn },
                     };
                     if matches!(event, Event::Failed { failure: Failure::NoReply, .. }) {
                         silent.insert(ticket.waiter.0);

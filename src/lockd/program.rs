@@ -20,7 +20,7 @@ use super::file::{Found, Want, find, find_at_once};
 use super::nlm_transport;
 use super::patience::Patience;
 use super::results::Results;
-use super::turns::{Place, Turn, Turns};
+use super::turns::{Owner, Place, Turn, Turns};
 use crate::disk::Unfinished;
 use crate::exports::Exports;
 use crate::rpc_server::duplicates::Duplicates;
@@ -110,9 +110,8 @@ impl Request {
     /// The place in the order of a call that must not overtake another: whatever takes a lock or
     /// gives one up.
     fn place(&self) -> Option<Place> {
-        // Not by its handle: FreeBSD's differs between the LOCK and the UNLOCK of one owner.
-        let of_lock = |lock: Lock<'_>| (lock.fh.to_vec(), (Vec::new(), lock.svid));
-        let of_share = |share: Share<'_>| (share.fh.to_vec(), (share.oh.to_vec(), 0));
+        let of_lock = |lock: Lock<'_>| (lock.fh.to_vec(), Owner::Lock(lock.svid));
+        let of_share = |share: Share<'_>| (share.fh.to_vec(), Owner::Share(share.oh.to_vec()));
         let found = match self.procedure {
             Procedure::Call(operation) | Procedure::Message(operation) => match operation {
                 Operation::Lock => self.arguments().map(|args: LockArgs<'_>| of_lock(args.lock)),

@@ -17,9 +17,16 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct Place {
     pub(super) client: IpAddr,
     pub(super) fh: Vec<u8>,
-    /// The owner, as its client tells it from others: of a share by its handle, of a lock by its
-    /// number.
-    pub(super) owner: (Vec<u8>, u32),
+    pub(super) owner: Owner,
+}
+
+/// An owner, as its client tells it from others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Owner {
+    /// Of locks, by its number: FreeBSD's handle differs between the LOCK and the UNLOCK of one.
+    Lock(u32),
+    /// Of share reservations, by its handle.
+    Share(Vec<u8>),
 }
 
 /// The calls whose turn is still to come. Each is one that the listener has let in.
@@ -114,7 +121,7 @@ mod tests {
     const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 3));
 
     fn place(client: IpAddr, fh: &[u8], svid: u32) -> Place {
-        Place { client, fh: fh.to_vec(), owner: (Vec::new(), svid) }
+        Place { client, fh: fh.to_vec(), owner: Owner::Lock(svid) }
     }
 
     async fn has_come(turn: &Turn) -> bool {

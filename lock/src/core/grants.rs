@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Core;
 use crate::effect::{Effect, WaitEnd};
 use crate::record::{Granted, Undo};
-use crate::table::{Attrs, Ids, Put, Standing, Waiter};
+use crate::table::{Attrs, Ids, Plan, Put, Standing, Waiter};
 use crate::types::{Mode, Range, WaiterId};
 
 impl Core {
@@ -156,11 +156,10 @@ impl Core {
         let &Waiter { owner, file, mode, incarnation, .. } = &waiter;
         for part in undo.into_iter().filter(|part| part.held.is_some_and(|(held, _)| held > mode)) {
             let part = Undo { held: Some((mode, incarnation)), ..part };
-            let plan =
-                self.table.plan(owner, file, part.range, self.remade(part, Standing::Settled));
-            let gain = plan.map_or(0, |plan| plan.gain);
-            if self.too_many_locks(owner, file, gain).is_none() {
-                self.make(&waiter, part, Standing::Settled, &mut ids_used, fx);
+            if let Some(plan) = self.plan_made(&waiter, part, Standing::Settled)
+                && self.too_many_locks(owner, file, plan.gain).is_none()
+            {
+                self.make_planned(&waiter, plan, &mut ids_used, fx);
             }
         }
     }
@@ -193,21 +192,31 @@ impl Core {
         ids_used: &mut u32,
         fx: &mut Vec<Effect>,
     ) {
-        let put = self.remade(part, standing);
-        if let Some(plan) = self.table.plan(waiter.owner, waiter.file, part.range, put) {
-            let mut ids = Ids::new(waiter.id, *ids_used);
-            self.table.apply(plan, &mut ids, fx);
-            *ids_used = ids.used;
+        if let Some(plan) = self.plan_made(waiter, part, standing) {
+            self.make_planned(waiter, plan, ids_used, fx);
         }
     }
 
-    fn remade(&self, part: Undo, standing: Standing) -> Option<Put> {
-        part.held.map(|(mode, incarnation)| Put {
+    fn plan_made(&self, waiter: &Waiter, part: Undo, standing: Standing) -> Option<Plan> {
+        let put = part.held.map(|(mode, incarnation)| Put {
             attrs: Attrs { mode, incarnation, standing },
             now_ms: self.now_ms,
             blocking: false,
             reclaim: false,
-        })
+        });
+        self.table.plan(waiter.owner, waiter.file, part.range, put)
+    }
+
+    fn make_planned(
+        &mut self,
+        waiter: &Waiter,
+        plan: Plan,
+        ids_used: &mut u32,
+        fx: &mut Vec<Effect>,
+    ) {
+        let mut ids = Ids::new(waiter.id, *ids_used);
+        self.table.apply(plan, &mut ids, fx);
+        *ids_used = ids.used;
     }
 
     /// The owner's unacknowledged grants are not to be undone in the range any more: the owner has

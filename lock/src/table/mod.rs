@@ -17,7 +17,7 @@ mod young;
 pub(crate) use deadlock::Wish;
 pub(crate) use locks::{Attrs, Held, Standing};
 pub(crate) use names::{ClientSlot, Names};
-pub(crate) use place::{Ids, Put};
+pub(crate) use place::{Ids, Plan, Put};
 pub(crate) use queue::{Again, Waiter, later};
 pub(crate) use shares::Share;
 

@@ -116,7 +116,7 @@ impl Table {
 
     /// An exclusive request that covers the whole range, as far ahead as is found quickly.
     fn bar(&self, file: u32, range: Range) -> Option<u32> {
-        let tree = &self.names.files[file].queue(Mode::Exclusive);
+        let tree = self.names.files[file].queue(Mode::Exclusive);
         let mut bar = None;
         for _ in 0..BAR_SEARCHES_MAX {
             let before = bar.map_or(u64::MAX, |bar| self.queue.seq(bar));

@@ -84,8 +84,8 @@ class Referee:
     def on_gone(self, key, reason):
         locker = self.lockers[key]
         self.told[reason] += 1
-        holds = any(key in holders for file in self.held for holders in file)
-        holds = holds or locker.gave_up
+        held = any(key in holders for file in self.held for holders in file)
+        holds = held or locker.gave_up
         if reason not in REFUSALS and not (reason == CYCLE and holds):
             holding = "something" if holds else "nothing"
             self.find(f"{locker.name}, holding {holding}, got {reason} for {locker.wanted}")
@@ -138,18 +138,19 @@ class Referee:
         with self.lock:
             if key in self.lockers and not self.stopping:
                 self.find(f"{self.lockers[key].name} went away")
-            # What it held may be held no more.
-            for holders in (holders for file in self.held for holders in file):
-                holders.pop(key, None)
-            self.lockers.pop(key, None)
+            self.leave(key)
 
     def forget(self, guest):
         """All lockers of a guest that is gone, with all that they claim."""
         with self.lock:
             for key in [key for key, it in self.lockers.items() if it.name.startswith(f"{guest}.")]:
-                for holders in (holders for file in self.held for holders in file):
-                    holders.pop(key, None)
-                del self.lockers[key]
+                self.leave(key)
+
+    def leave(self, key):
+        # What it held may be held no more.
+        for holders in (holders for file in self.held for holders in file):
+            holders.pop(key, None)
+        self.lockers.pop(key, None)
 
     @contextmanager
     def paused(self):

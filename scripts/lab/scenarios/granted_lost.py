@@ -44,10 +44,7 @@ def run(lab):
 def call_lost(lab, one, two, path):
     title = f"GRANTED is dropped for {LOST_S} s: the lock is the waiter's, and it learns of it"
     with lab.check(title), lockers(path, one, two, one) as (holder, waiter, other):
-        expect("g1's lock", holder.do("lock ex 0 10"), "ok")
-        asked = time.monotonic()
-        waiter.ask("wait ex 0 10")
-        waiter.wait_until_queued()
+        asked = queue_behind(holder, waiter, "ex")
         with dropping(two, "ingress", granted_call()):
             expect("g1's unlock", holder.do("unlock 0 10"), "ok")
             waiter.expect_silence(LOST_S)
@@ -69,9 +66,7 @@ def called_again(lab, file):
 def answer_lost(lab, one, two, path):
     title = "the answer to GRANTED is dropped: the lock is the waiter's, and stays so"
     with lab.check(title), lockers(path, one, two, one) as (holder, waiter, other):
-        expect("g1's lock", holder.do("lock ex 0 10"), "ok")
-        waiter.ask("wait ex 0 10")
-        waiter.wait_until_queued()
+        queue_behind(holder, waiter, "ex")
         with dropping(two, "egress", reply_from(lock_manager_port(two))):
             expect("g1's unlock", holder.do("unlock 0 10"), "ok")
             expect("the waiter", waiter.answer(), "ok")
@@ -87,9 +82,7 @@ def more_asked_for(lab, one, two, path):
     # Linux takes a GRANTED for what it waits for by the range alone, whatever the mode.
     title = "a shared lock's GRANTED, its answer lost, is not taken for the exclusive one's"
     with lab.check(title), lockers(path, one, two) as (holder, waiter):
-        expect("g1's lock", holder.do("lock ex 0 10"), "ok")
-        waiter.ask("wait sh 0 10")
-        waiter.wait_until_queued()
+        queue_behind(holder, waiter, "sh")
         with dropping(two, "egress", reply_from(lock_manager_port(two))):
             expect("g1's unlock, but for a shared lock", holder.do("lock sh 0 10"), "ok")
             expect("the waiter", waiter.answer(), "ok")
@@ -97,6 +90,15 @@ def more_asked_for(lab, one, two, path):
             waiter.expect_silence(MORE_S)
         expect("g1's lock, which is shared still", holder.do("unlock 0 10"), "ok")
         expect("the waiter", waiter.answer(), "ok")
+
+
+def queue_behind(holder, waiter, mode):
+    """Has g1 hold what the waiter then waits for at the server; when it asked."""
+    expect("g1's lock", holder.do("lock ex 0 10"), "ok")
+    asked = time.monotonic()
+    waiter.ask(f"wait {mode} 0 10")
+    waiter.wait_until_queued()
+    return asked
 
 
 def expect_one_grant(waiter, other):

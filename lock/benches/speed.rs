@@ -33,7 +33,7 @@ mod lock_unlock {
     /// Nothing else in the table but the owner's one lock on another file.
     #[divan::bench(sample_count = 200, sample_size = 5_000)]
     fn alone(bencher: Bencher) {
-        let mut bench = Bench::new(1, 2);
+        let mut bench = Bench::new(1);
         bench.lock(0, 1, held(0), None);
         pairs(bencher, bench, |_| (0, 0, 0));
     }
@@ -41,7 +41,7 @@ mod lock_unlock {
     /// Nothing else in the table: owner and file are forgotten and met again each time.
     #[divan::bench(sample_count = 200, sample_size = 5_000)]
     fn alone_and_new(bencher: Bencher) {
-        pairs(bencher, Bench::new(1, 1), |_| (0, 0, 0));
+        pairs(bencher, Bench::new(1), |_| (0, 0, 0));
     }
 
     const MILLION: u64 = 1_000_000;
@@ -82,7 +82,7 @@ mod lock_unlock {
 #[divan::bench(args = [1_000, 10_000, 100_000], sample_count = 10, sample_size = 1)]
 fn free_all(bencher: Bencher, locks: u64) {
     let filled = || {
-        let mut bench = Bench::new(101, 1);
+        let mut bench = Bench::new(101);
         for n in 0..locks {
             bench.lock(0, 0, held(n * 2), None);
             bench.lock(100, 0, held(n * 2 + 1), None);
@@ -102,7 +102,7 @@ fn free_all(bencher: Bencher, locks: u64) {
 fn free_all_awaited(bencher: Bencher, (locks, holding): (u64, bool)) {
     const WAITERS: usize = 1_000;
     let filled = || {
-        let mut bench = Bench::new(100 + WAITERS, 1);
+        let mut bench = Bench::new(100 + WAITERS);
         for n in 0..locks {
             bench.lock(0, 0, held(n), None);
         }
@@ -181,7 +181,7 @@ fn no_deadlock_chain(bencher: Bencher, length: u64) {
 #[divan::bench(args = [10, 1_000, 10_000], sample_count = 100, sample_size = 10)]
 fn hand_over(bencher: Bencher, waiters: u64) {
     let owners = usize::try_from(waiters).unwrap() + 1;
-    let mut bench = Bench::new(owners, 1);
+    let mut bench = Bench::new(owners);
     bench.lock(0, 0, held(0), None);
     for n in 1..owners {
         bench.lock(n, 0, held(0), Some(false));

@@ -19,7 +19,6 @@ pub struct Bench {
     pub core: Core,
     pub config: Config,
     pub owners: Vec<Owner>,
-    pub files: Vec<FileId>,
     effects: Vec<Effect>,
     contact: Arc<[u8]>,
     context: Arc<[u8]>,
@@ -37,8 +36,15 @@ fn owner(n: usize) -> Owner {
     }
 }
 
+/// The id of file number `n`, made anew: a driver has it from each request's handle.
+fn file_id(n: usize) -> FileId {
+    let mut bytes = [1, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    bytes[4..].copy_from_slice(&n.to_be_bytes());
+    FileId::new(&bytes[..])
+}
+
 impl Bench {
-    pub fn new(owners: usize, files: usize) -> Bench {
+    pub fn new(owners: usize) -> Bench {
         let limits = Limits {
             locks_per_file: 20_000_000,
             locks_per_client: 20_000_000,
@@ -48,13 +54,11 @@ impl Bench {
             clients: 1_000_000,
             ..Limits::default()
         };
-        let file = |n: usize| FileId::new([&[1, 16, 0, 0][..], &n.to_be_bytes()[..]].concat());
         let config = Config { limits, ..Config::default() };
         Bench {
             core: Core::new(config.clone()),
             config,
             owners: (0..owners).map(owner).collect(),
-            files: (0..files).map(file).collect(),
             effects: Vec::new(),
             contact: Arc::from(&b"udp 192.0.2.1 100021 4"[..]),
             context: Arc::from(&b"192.0.2.1:700 tcp"[..]),
@@ -66,7 +70,7 @@ impl Bench {
     /// A table with `count` disjoint exclusive locks on each of `files` files, the owners taking
     /// turns.
     pub fn filled(owners: usize, files: usize, count: u64) -> Bench {
-        let mut bench = Bench::new(owners, files);
+        let mut bench = Bench::new(owners);
         let mut turn = 0;
         for file in 0..files {
             for place in 0..count {
@@ -117,7 +121,7 @@ impl Bench {
             token: Token(1),
             id,
             owner: self.owners[owner].clone(),
-            file: self.files[file].clone(),
+            file: file_id(file),
             range,
             mode,
             wait,
@@ -130,7 +134,7 @@ impl Bench {
 
     pub fn unlock(&mut self, owner: usize, file: usize, range: Range) -> Outcome {
         let id = self.fresh();
-        let (owner, file) = (self.owners[owner].clone(), self.files[file].clone());
+        let (owner, file) = (self.owners[owner].clone(), file_id(file));
         self.step(Input::Unlock { token: Token(1), id, owner, file, range }).expect("answered")
     }
 

@@ -155,7 +155,7 @@ impl Core {
             (Some(client), None) => {
                 self.owners_of(client).flat_map(|o| queue.own_all(o)).take(max).collect()
             }
-            (None, Some(file)) if files[file].waiting + files[file].pending > 0 => {
+            (None, Some(file)) if files[file].waiting() + files[file].pending() > 0 => {
                 queue.in_order().filter(|&ix| queue.get(ix).file == file).take(max).collect()
             }
             (None, _) => Vec::new(),

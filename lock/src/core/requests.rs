@@ -455,7 +455,7 @@ impl Core {
         gain: i64,
     ) -> Option<Outcome> {
         let (names, limits) = (&self.table.names, &self.config.limits);
-        let of_file = file.map_or(0, |file| names.files[file].held);
+        let of_file = file.map_or(0, |file| names.files[file].held());
         let of_client = client.map_or(0, |client| names.clients[client].held);
         let counts = [
             (Limit::LocksPerFile, of_file, limits.locks_per_file),
@@ -484,7 +484,7 @@ impl Core {
         }
         let gain = own + parted.values().sum::<i64>();
         parted.into_iter().find_map(|((file, of), parts)| {
-            let of_file = (Limit::LocksPerFile, names.files[file].held, limits.locks_per_file);
+            let of_file = (Limit::LocksPerFile, names.files[file].held(), limits.locks_per_file);
             let total = (Limit::LocksTotal, self.table.locks.len(), limits.locks_total);
             let of_client =
                 [(Limit::LocksPerClient, names.clients[of].held, limits.locks_per_client)];
@@ -495,7 +495,7 @@ impl Core {
 
     fn too_many_waiters(&self, client: Option<u32>, file: Option<u32>) -> Option<Outcome> {
         let (names, limits) = (&self.table.names, &self.config.limits);
-        let of_file = file.map_or(0, |file| names.files[file].waiting);
+        let of_file = file.map_or(0, |file| names.files[file].waiting());
         let of_client = client.map_or(0, |client| names.clients[client].waiting);
         let counts = [
             (Limit::WaitersPerFile, of_file, limits.waiters_per_file),

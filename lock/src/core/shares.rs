@@ -166,7 +166,7 @@ impl Core {
             return None;
         }
         let (names, limits) = (&self.table.names, &self.config.limits);
-        let of_file = file.map_or(0, |file| names.files[file].shares);
+        let of_file = file.map_or(0, |file| names.files[file].shares());
         let of_client = client.map_or(0, |client| names.clients[client].shares);
         let counts = [
             (Limit::SharesPerFile, of_file, limits.shares_per_file),

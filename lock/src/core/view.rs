@@ -112,7 +112,7 @@ impl Core {
             return None;
         }
         let file = self.table.names.file(file)?;
-        if self.table.names.files[file].held == 0 {
+        if self.table.names.files[file].held() == 0 {
             return None;
         }
         let owner = owner.and_then(|owner| self.table.names.owner(owner));

@@ -9,7 +9,7 @@ impl Table {
     pub(crate) fn is_awaited(&self, lock: u32) -> bool {
         let &Held { owner, file, attrs, .. } = self.locks.get(lock);
         let file = &self.names.files[file];
-        if file.waiting == 0 {
+        if file.waiting() == 0 {
             return false;
         }
         let client_of = |owner: u32| self.names.owners[owner].client;

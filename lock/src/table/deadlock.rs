@@ -297,7 +297,7 @@ impl Table {
         }
         let mut file = 0;
         while let Some((next, hull)) = self.locks.own_hull(owner, file) {
-            if self.names.files[next].waiting > 0 && self.awaited_on(owner, next, hull) {
+            if self.names.files[next].waiting() > 0 && self.awaited_on(owner, next, hull) {
                 return true;
             }
             let Some(after) = next.checked_add(1) else { break };

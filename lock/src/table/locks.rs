@@ -1,7 +1,7 @@
 //! Held locks: by place in a tree per file and mode, by owner in order, counted per client.
 
 use super::Table;
-use super::names::side;
+use super::file::side;
 use super::own::Owns;
 use super::slab::Slab;
 use super::tree::{Entry, LockEntry, NOBODY, OwnEntry, Placed, Query};
@@ -138,10 +138,10 @@ impl Table {
         self.locks.count_standing(held.attrs.standing, true);
         let ix = self.locks.pieces.insert(Piece { range, held });
         self.locks.own.insert(owner, OwnEntry::new(ix, range, file));
-        self.names.files[file].held += 1;
+        self.names.files[file].gained();
         let entry = LockEntry::new(ix, range, owner);
         if let Some((file, entry)) = self.locks.young[side(mode)].insert(file, entry) {
-            self.names.files[file].old_locks[side(mode)].insert(entry);
+            self.names.files[file].old_locks_mut(mode).insert(entry);
         }
         self.note_holder(owner, file);
         ix
@@ -153,10 +153,10 @@ impl Table {
         let Held { owner, file, .. } = held;
         self.locks.own.remove(owner, OwnEntry::new(ix, range, file));
         let slot = &mut self.names.files[file];
-        slot.held -= 1;
-        let side = side(held.attrs.mode);
-        if !self.locks.young[side].remove(ix) {
-            slot.old_locks[side].remove(LockEntry::new(ix, range, owner).key());
+        slot.lost();
+        let mode = held.attrs.mode;
+        if !self.locks.young[side(mode)].remove(ix) {
+            slot.old_locks_mut(mode).remove(LockEntry::new(ix, range, owner).key());
         }
         self.note_holder(held.owner, held.file);
         self.names.file_shrank(held.file);
@@ -174,7 +174,7 @@ impl Table {
         let Held { owner, file, attrs: Attrs { mode, .. }, .. } = piece.held;
         let entry = |range| LockEntry::new(ix, range, owner);
         if !self.locks.young[side(mode)].change(entry(range)) {
-            self.names.files[file].old_locks[side(mode)].change(entry(old), entry(range));
+            self.names.files[file].old_locks_mut(mode).change(entry(old), entry(range));
         }
         let entry = |range| OwnEntry::new(ix, range, file);
         self.locks.own.change(owner, entry(old), entry(range));
@@ -255,7 +255,7 @@ impl Table {
         query: &Query,
         accept: &mut impl FnMut(&LockEntry) -> bool,
     ) -> Option<u32> {
-        let tree = &self.names.files[file].old_locks[side(mode)];
+        let tree = self.names.files[file].old_locks(mode);
         self.locks.young[side(mode)].find(file, tree, query, accept)
     }
 

@@ -2,12 +2,13 @@
 
 mod awaited;
 mod deadlock;
+mod file;
 mod locks;
-mod lookup;
 mod names;
 mod own;
 mod place;
 mod queue;
+mod register;
 mod shares;
 mod slab;
 mod tree;
@@ -66,7 +67,7 @@ impl Table {
 
     /// Has everybody who waits looked at.
     pub(crate) fn wake_all(&mut self) {
-        let files = self.names.files.iter().filter(|(_, slot)| slot.waiting > 0);
+        let files = self.names.files.iter().filter(|(_, slot)| slot.waiting() > 0);
         self.freed.extend(files.map(|(file, _)| Freed {
             file,
             range: Range::ALL,
@@ -84,7 +85,7 @@ impl Table {
 
     /// Notes that a claim of this mode is gone from a range of a file.
     fn note_freed(&mut self, file: u32, range: Range, mode: Mode) {
-        if self.names.files[file].waiting > 0 {
+        if self.names.files[file].waiting() > 0 {
             self.freed.push(Freed { file, range, mode });
         }
     }
@@ -103,7 +104,7 @@ impl Table {
 
     /// Notes that an owner holds more than before, or has a grant less.
     fn note_grown(&mut self, owner: u32, file: u32) {
-        if self.names.files[file].waiting > 0 {
+        if self.names.files[file].waiting() > 0 {
             self.grown.push((owner, file));
         }
     }
@@ -112,7 +113,7 @@ impl Table {
     /// that makes nobody wait for anybody else.
     fn note_changed(&mut self, owner: u32, file: u32) {
         let waits = |ix: u32| self.queue.get(ix).granted.is_none();
-        if self.names.files[file].waiting > 0 && self.queue.own_all(owner).any(waits) {
+        if self.names.files[file].waiting() > 0 && self.queue.own_all(owner).any(waits) {
             self.changed.insert(owner);
         }
     }

@@ -3,58 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::lookup::Lookup;
-use super::slab::Slab;
-use super::tree::{Entry, LockEntry, Tree, WaiterEntry};
+use super::file::FileSlot;
+use super::register::{Named, Register};
 use crate::record::ClientRecord;
-use crate::types::{FileId, Mode, Owner};
-
-/// A file somebody holds or awaits a lock on.
-#[derive(Debug)]
-pub(crate) struct FileSlot {
-    pub(crate) id: FileId,
-    /// Held locks by place, by mode, but for the latest.
-    pub(crate) old_locks: [Tree<LockEntry>; 2],
-    /// Waiting requests by place, by mode, while there are any: for most files nobody waits.
-    queue: Option<Box<[Tree<WaiterEntry>; 2]>>,
-    /// How many pieces are held.
-    pub(crate) held: u64,
-    /// How many requests wait.
-    pub(crate) waiting: u64,
-    /// How many grants are not yet acknowledged.
-    pub(crate) pending: u64,
-    /// How many owners have a share reservation.
-    pub(crate) shares: u64,
-}
-
-/// What waits for a file that nobody waits for.
-static NONE_WAIT: Tree<WaiterEntry> = Tree::Empty;
-
-impl FileSlot {
-    /// The waiting requests of a mode, by place.
-    pub(crate) fn queue(&self, mode: Mode) -> &Tree<WaiterEntry> {
-        self.queue.as_deref().map_or(&NONE_WAIT, |queue| &queue[side(mode)])
-    }
-
-    /// One more request waits.
-    pub(crate) fn joined(&mut self, mode: Mode, entry: WaiterEntry) {
-        self.queue.get_or_insert_default()[side(mode)].insert(entry);
-        self.waiting += 1;
-    }
-
-    /// One request waits no more.
-    pub(crate) fn left(&mut self, mode: Mode, entry: WaiterEntry) {
-        self.waiting -= 1;
-        match &mut self.queue {
-            Some(queue) if self.waiting > 0 => queue[side(mode)].remove(entry.key()),
-            queue => *queue = None,
-        }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.held + self.waiting + self.pending + self.shares == 0
-    }
-}
+use crate::types::{FileId, Owner};
 
 /// An owner that holds or awaits something.
 #[derive(Debug)]
@@ -62,7 +14,13 @@ pub(crate) struct OwnerSlot {
     pub(crate) owner: Owner,
     pub(crate) client: u32,
     /// How many locks, shares and waiters name this slot.
-    pub(crate) uses: u64,
+    pub(crate) uses: u32,
+}
+
+impl Named for OwnerSlot {
+    fn name(&self) -> &[u8] {
+        self.owner.owner_id.as_bytes()
+    }
 }
 
 /// A client on record, registered, or with owners.
@@ -83,6 +41,12 @@ pub(crate) struct ClientSlot {
     pub(crate) lapses_ms: Option<u64>,
 }
 
+impl Named for ClientSlot {
+    fn name(&self) -> &[u8] {
+        self.id.as_bytes()
+    }
+}
+
 impl ClientSlot {
     fn is_idle(&self) -> bool {
         let known = self.record.is_some() || self.registered || self.lapses_ms.is_some();
@@ -99,12 +63,9 @@ impl ClientSlot {
 /// The three registers of names.
 #[derive(Debug)]
 pub(crate) struct Names {
-    pub(crate) files: Slab<FileSlot>,
-    pub(crate) owners: Slab<OwnerSlot>,
-    pub(crate) clients: Slab<ClientSlot>,
-    file_numbers: Lookup<FileId>,
-    owner_numbers: Lookup<Arc<str>>,
-    client_numbers: Lookup<Arc<str>>,
+    pub(crate) files: Register<FileSlot>,
+    pub(crate) owners: Register<OwnerSlot>,
+    pub(crate) clients: Register<ClientSlot>,
     /// Slots that may have nothing left to name: looked at when the step is over, because within
     /// a step a slot may empty and fill again.
     idle_files: Vec<u32>,
@@ -115,23 +76,12 @@ pub(crate) struct Names {
     by_source: BTreeMap<Box<str>, BTreeSet<u32>>,
 }
 
-/// Where a mode's tree stands in a pair of roots.
-pub(crate) fn side(mode: Mode) -> usize {
-    match mode {
-        Mode::Shared => 0,
-        Mode::Exclusive => 1,
-    }
-}
-
 impl Names {
     pub(crate) fn new(seed: u64) -> Self {
         Names {
-            files: Slab::default(),
-            owners: Slab::default(),
-            clients: Slab::default(),
-            file_numbers: Lookup::new(seed),
-            owner_numbers: Lookup::new(seed),
-            client_numbers: Lookup::new(seed),
+            files: Register::new(seed),
+            owners: Register::new(seed),
+            clients: Register::new(seed),
             idle_files: Vec::new(),
             idle_owners: Vec::new(),
             idle_clients: Vec::new(),
@@ -141,32 +91,22 @@ impl Names {
     }
 
     pub(crate) fn file(&self, id: &FileId) -> Option<u32> {
-        self.file_numbers.get(id)
+        self.files.find(id.as_bytes())
     }
 
     pub(crate) fn owner(&self, owner: &Owner) -> Option<u32> {
-        self.owner_numbers.get(&*owner.owner_id)
+        self.owners.find(owner.owner_id.as_bytes())
     }
 
     pub(crate) fn client(&self, client_id: &str) -> Option<u32> {
-        self.client_numbers.get(client_id)
+        self.clients.find(client_id.as_bytes())
     }
 
     pub(crate) fn intern_file(&mut self, id: &FileId) -> u32 {
         if let Some(file) = self.file(id) {
             return file;
         }
-        let slot = FileSlot {
-            id: id.clone(),
-            old_locks: Default::default(),
-            queue: None,
-            held: 0,
-            waiting: 0,
-            pending: 0,
-            shares: 0,
-        };
-        let file = self.files.insert(slot);
-        self.file_numbers.insert(id.clone(), file);
+        let file = self.files.insert(FileSlot::new(id.clone()));
         self.idle_files.push(file);
         file
     }
@@ -178,9 +118,7 @@ impl Names {
         let client = self.intern_client(&owner.client_id);
         let mut owner = owner.clone();
         owner.client_id = Arc::clone(&self.clients[client].id);
-        let owner_id = Arc::clone(&owner.owner_id);
         let number = self.owners.insert(OwnerSlot { owner, client, uses: 0 });
-        self.owner_numbers.insert(owner_id, number);
         self.clients[client].owners.insert(number);
         self.idle_owners.push(number);
         number
@@ -202,7 +140,6 @@ impl Names {
             registered: false,
             lapses_ms: None,
         });
-        self.client_numbers.insert(Arc::clone(client_id), client);
         if let Some(source) = self.source(client_id) {
             self.by_source.entry(source.into()).or_default().insert(client);
         }
@@ -226,7 +163,7 @@ impl Names {
 
     /// Notes that the file may have nothing left.
     pub(crate) fn file_shrank(&mut self, file: u32) {
-        if self.files[file].is_idle() {
+        if self.files[file].shrink() {
             self.idle_files.push(file);
         }
     }
@@ -240,14 +177,12 @@ impl Names {
     pub(crate) fn sweep(&mut self) {
         while let Some(file) = self.idle_files.pop() {
             if self.files.get(file).is_some_and(FileSlot::is_idle) {
-                let slot = self.files.remove(file);
-                self.file_numbers.remove(&slot.id);
+                self.files.remove(file);
             }
         }
         while let Some(owner) = self.idle_owners.pop() {
             if self.owners.get(owner).is_some_and(|slot| slot.uses == 0) {
                 let slot = self.owners.remove(owner);
-                self.owner_numbers.remove(&*slot.owner.owner_id);
                 self.clients[slot.client].owners.remove(&owner);
                 self.idle_clients.push(slot.client);
             }
@@ -255,7 +190,6 @@ impl Names {
         while let Some(client) = self.idle_clients.pop() {
             if self.clients.get(client).is_some_and(ClientSlot::is_idle) {
                 let slot = self.clients.remove(client);
-                self.client_numbers.remove(&*slot.id);
                 self.leave_source(client, &slot.id);
             }
         }

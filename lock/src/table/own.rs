@@ -16,13 +16,24 @@ struct Own {
     /// The latest, in the order of their coming. Most locks are given up soon, and a large tree is
     /// out of the caches: so most never go there.
     young: Vec<OwnEntry>,
-    old: Tree<OwnEntry>,
+    old: Option<Box<Tree<OwnEntry>>>,
 }
 
+static NONE_OLD: Tree<OwnEntry> = Tree::Empty;
+
 impl Own {
+    fn old(&self) -> &Tree<OwnEntry> {
+        self.old.as_deref().unwrap_or(&NONE_OLD)
+    }
+
+    fn old_mut(&mut self) -> &mut Tree<OwnEntry> {
+        self.old.get_or_insert_default()
+    }
+
     fn insert(&mut self, entry: OwnEntry) {
         if self.young.len() == YOUNG_MAX {
-            self.old.insert(self.young.remove(0));
+            let eldest = self.young.remove(0);
+            self.old_mut().insert(eldest);
         }
         if self.young.len() == self.young.capacity() {
             self.young.reserve_exact(if self.young.is_empty() { 1 } else { YOUNG_GROWTH });
@@ -33,14 +44,14 @@ impl Own {
     fn remove(&mut self, entry: OwnEntry) {
         match self.young.iter().rposition(|young| young.ix == entry.ix) {
             Some(at) => _ = self.young.remove(at),
-            None => self.old.remove(entry.key()),
+            None => self.old_mut().remove(entry.key()),
         }
     }
 
     fn change(&mut self, from: OwnEntry, to: OwnEntry) {
         match self.young.iter_mut().find(|young| young.ix == from.ix) {
             Some(young) => *young = to,
-            None => self.old.change(from, to),
+            None => self.old_mut().change(from, to),
         }
     }
 
@@ -69,7 +80,7 @@ impl Own {
 pub(super) struct Owns(Vec<Own>);
 
 /// What an owner has that never held anything.
-static NOTHING: Own = Own { young: Vec::new(), old: Tree::Empty };
+static NOTHING: Own = Own { young: Vec::new(), old: None };
 
 impl Owns {
     fn of(&self, owner: u32) -> &Own {
@@ -103,7 +114,7 @@ impl Owns {
             move |own: &OwnEntry| own.file < file || own.file == file && own.last < range.first();
         let until = move |own: &OwnEntry| own.file == file && own.first <= range.last();
         let own = self.of(owner);
-        let old = own.old.from(OwnEntry::key_at(file, range.first()));
+        let old = own.old().from(OwnEntry::key_at(file, range.first()));
         let old = old.skip_while(move |own| before(own)).take_while(move |own| until(own));
         own.with(old, move |own| !before(own) && until(own))
     }
@@ -111,17 +122,17 @@ impl Owns {
     /// All, by file and place.
     pub(super) fn all(&self, owner: u32) -> impl Iterator<Item = u32> {
         let own = self.of(owner);
-        own.with(own.old.from(0), |_| true)
+        own.with(own.old().from(0), |_| true)
     }
 
     /// The first file from number `from` on where the owner holds anything, with the smallest range
     /// that holds all of it.
     pub(super) fn hull(&self, owner: u32, from: u32) -> Option<(u32, Range)> {
         let own = self.of(owner);
-        let leftmost = own.old.from(OwnEntry::key_at(from, 0)).find(|own| own.file >= from);
+        let leftmost = own.old().from(OwnEntry::key_at(from, 0)).find(|own| own.file >= from);
         let young = own.young.iter().filter(|own| own.file >= from);
         let file = young.chain(leftmost).map(|own| own.file).min()?;
-        let rightmost = own.old.from(OwnEntry::key_at(file, u64::MAX)).next();
+        let rightmost = own.old().from(OwnEntry::key_at(file, u64::MAX)).next();
         let young = own.young.iter().filter(|own| own.file == file);
         let old = leftmost.into_iter().chain(rightmost).filter(|own| own.file == file);
         let ends = young.chain(old).map(|own| (own.first, own.last));

@@ -227,7 +227,7 @@ impl Table {
                 queue.expiry.insert((due_ms, seq));
             }
         } else {
-            slot.pending += 1;
+            slot.rest_mut().pending += 1;
             queue.pending += 1;
         }
         ix
@@ -237,7 +237,7 @@ impl Table {
     pub(crate) fn mark_granted(&mut self, ix: u32, granted: Granted) {
         self.leave_queue(ix);
         let file = self.queue.get(ix).file;
-        self.names.files[file].pending += 1;
+        self.names.files[file].rest_mut().pending += 1;
         self.queue.pending += 1;
         self.queue.waiters[ix].waiter.granted = Some(granted);
     }
@@ -248,7 +248,7 @@ impl Table {
             self.leave_queue(ix);
         } else {
             let file = self.queue.get(ix).file;
-            self.names.files[file].pending -= 1;
+            self.names.files[file].rest_mut().pending -= 1;
             self.queue.pending -= 1;
         }
         let Queued { range, seq, waiter } = self.queue.waiters.remove(ix);
@@ -347,7 +347,7 @@ impl Table {
         mut accept: impl FnMut(u32) -> bool,
     ) -> Option<u32> {
         let slot = &self.names.files[file];
-        if slot.waiting == 0 {
+        if slot.waiting() == 0 {
             return None;
         }
         let search = |gap: Range, accept: &mut dyn FnMut(u32) -> bool| {
@@ -376,7 +376,7 @@ impl Table {
     /// Unacknowledged grants of the owner on the file that overlap the range. No two of them
     /// overlap each other.
     pub(crate) fn grants_in(&self, owner: u32, file: u32, range: Range) -> Vec<u32> {
-        if self.names.files[file].pending == 0 {
+        if self.names.files[file].pending() == 0 {
             return Vec::new();
         }
         let granted = |ix: u32| self.queue.get(ix).granted.is_some();

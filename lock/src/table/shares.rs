@@ -99,7 +99,7 @@ impl Table {
     pub(crate) fn set_share(&mut self, owner: u32, file: u32, share: Share) {
         if self.shares.remove(owner, file).is_none() {
             self.names.use_owner(owner);
-            self.names.files[file].shares += 1;
+            self.names.files[file].rest_mut().shares += 1;
             let client = self.names.owners[owner].client;
             self.names.clients[client].shares += 1;
         }
@@ -112,7 +112,7 @@ impl Table {
             return false;
         }
         let (slot, holder) = (&mut self.names.files[file], &self.names.owners[owner]);
-        slot.shares -= 1;
+        slot.rest_mut().shares -= 1;
         self.names.clients[holder.client].shares -= 1;
         let key = RecordKey::Share {
             file: slot.id.clone(),

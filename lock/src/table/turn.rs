@@ -61,7 +61,7 @@ impl Table {
     /// free and however many want all of it.
     fn by_freed(&self, freed: &[Freed], found: &mut Vec<u64>) {
         let (Some(&Freed { file, .. }), before) = (freed.first(), found.len()) else { return };
-        let most = usize::try_from(self.names.files[file].waiting).unwrap_or(usize::MAX);
+        let most = usize::try_from(self.names.files[file].waiting()).unwrap_or(usize::MAX);
         let mut barring = BTreeSet::new();
         if freed.len() <= most {
             for piece in freed {
@@ -132,7 +132,7 @@ impl Table {
 
     /// Keeps track of who waits on a file where it also holds something, when that may have changed.
     pub(super) fn note_holder(&mut self, owner: u32, file: u32) {
-        if self.names.files[file].waiting == 0 {
+        if self.names.files[file].waiting() == 0 {
             return;
         }
         let holds = self.locks.holds_on(owner, file);

@@ -79,6 +79,10 @@ pub(crate) enum Tree<E: Entry> {
 }
 
 impl<E: Entry> Tree<E> {
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Tree::Empty)
+    }
+
     pub(crate) fn insert(&mut self, entry: E) {
         match self {
             Tree::Empty => *self = Tree::One(entry),

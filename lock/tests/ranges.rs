@@ -91,6 +91,27 @@ fn a_test_names_the_holder_with_its_note_range_and_mode() {
 }
 
 #[test]
+fn locks_of_one_mode_go_and_those_of_the_other_stay() {
+    for (going, staying) in [(S, X), (X, S)] {
+        for gone in 0..=10 {
+            let mut desk = Desk::new();
+            for place in 0..10 {
+                desk.lock("a", bytes(place * 4, place * 4), going);
+                desk.lock("b", bytes(place * 4 + 2, place * 4 + 2), staying);
+            }
+            for place in 0..gone {
+                desk.unlock("a", bytes(place * 4, place * 4));
+            }
+            for place in 0..10 {
+                let there = |at| desk.core.locks_of_file(&file("f"), bytes(at, at)).len();
+                assert_eq!(there(place * 4), usize::from(place >= gone), "{place} of {gone}");
+                assert_eq!(there(place * 4 + 2), 1, "{place} of {gone}");
+            }
+        }
+    }
+}
+
+#[test]
 fn an_upgrade_fails_while_another_shares() {
     let mut desk = Desk::new();
     desk.lock("a", bytes(0, 9), S);

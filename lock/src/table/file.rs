@@ -33,7 +33,7 @@ pub(crate) struct Rest {
     pub(crate) shares: u32,
 }
 
-static NONE_HELD: Tree<LockEntry> = Tree::Empty;
+static NOTHING: Rest = Rest { locks: Tree::Empty, queue: None, waiting: 0, pending: 0, shares: 0 };
 static NONE_WAIT: Tree<WaiterEntry> = Tree::Empty;
 
 impl Named for FileSlot {
@@ -54,17 +54,17 @@ impl FileSlot {
 
     /// How many requests wait.
     pub(crate) fn waiting(&self) -> u64 {
-        self.rest.as_ref().map_or(0, |rest| rest.waiting.into())
+        self.rest().waiting.into()
     }
 
     /// How many grants are not yet acknowledged.
     pub(crate) fn pending(&self) -> u64 {
-        self.rest.as_ref().map_or(0, |rest| rest.pending.into())
+        self.rest().pending.into()
     }
 
     /// How many owners have a share reservation.
     pub(crate) fn shares(&self) -> u64 {
-        self.rest.as_ref().map_or(0, |rest| rest.shares.into())
+        self.rest().shares.into()
     }
 
     /// One piece more is held.
@@ -79,14 +79,11 @@ impl FileSlot {
 
     /// The held locks of a mode by place, but for the latest.
     pub(crate) fn old_locks(&self, mode: Mode) -> &Tree<LockEntry> {
-        if mode == self.mode {
-            return &self.locks;
-        }
-        self.rest.as_ref().map_or(&NONE_HELD, |rest| &rest.locks)
+        if mode == self.mode { &self.locks } else { &self.rest().locks }
     }
 
     pub(crate) fn old_locks_mut(&mut self, mode: Mode) -> &mut Tree<LockEntry> {
-        if self.locks.is_empty() && self.rest.as_ref().is_none_or(|rest| rest.locks.is_empty()) {
+        if self.locks.is_empty() && self.rest().locks.is_empty() {
             self.mode = mode;
         }
         if mode == self.mode { &mut self.locks } else { &mut self.rest_mut().locks }
@@ -94,8 +91,7 @@ impl FileSlot {
 
     /// The waiting requests of a mode, by place.
     pub(crate) fn queue(&self, mode: Mode) -> &Tree<WaiterEntry> {
-        let queue = self.rest.as_ref().and_then(|rest| rest.queue.as_ref());
-        queue.map_or(&NONE_WAIT, |queue| &queue[side(mode)])
+        self.rest().queue.as_ref().map_or(&NONE_WAIT, |queue| &queue[side(mode)])
     }
 
     /// One more request waits.
@@ -115,20 +111,24 @@ impl FileSlot {
         }
     }
 
+    fn rest(&self) -> &Rest {
+        self.rest.as_deref().unwrap_or(&NOTHING)
+    }
+
     pub(crate) fn rest_mut(&mut self) -> &mut Rest {
         self.rest.get_or_insert_default()
     }
 
     /// Gives back what is empty, after something is gone. Says whether nothing is left.
     pub(crate) fn shrink(&mut self) -> bool {
-        if self.rest.as_ref().is_some_and(|rest| rest.is_empty()) {
+        if self.rest().is_empty() {
             self.rest = None;
         }
         self.is_idle()
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.held == 0 && self.rest.as_ref().is_none_or(|rest| rest.is_empty())
+        self.held == 0 && self.rest().is_empty()
     }
 }
 

@@ -115,10 +115,8 @@ def await_reclaimed(server, guest):
 
     Linux lets a request wait for 5 s that comes while it reclaims, and does not ask the server.
     """
-    deadline = time.monotonic() + AT_ONCE_S
-    while is_reclaiming(server, guest):
-        if time.monotonic() > deadline:
-            raise CheckFailed(f"{guest.name}: expected its locks to be reclaimed")
+    expected = f"{guest.name}: expected its locks to be reclaimed"
+    await_that(lambda: not is_reclaiming(server, guest), AT_ONCE_S, expected)
 
 
 def is_reclaiming(server, guest):
@@ -130,8 +128,13 @@ def is_reclaiming(server, guest):
 
 
 def await_line(server, line):
-    deadline = time.monotonic() + REACH_LIMIT_S
-    while line not in server.logged():
+    said = f"expected the log to say {line!r}; see {server.log}"
+    await_that(lambda: line in server.logged(), REACH_LIMIT_S, said)
+
+
+def await_that(is_so, limit_s, expected):
+    deadline = time.monotonic() + limit_s
+    while not is_so():
         if time.monotonic() > deadline:
-            raise CheckFailed(f"expected the log to say {line!r}; see {server.log}")
+            raise CheckFailed(expected)
         time.sleep(0.2)

@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from . import kernel
 from .network import AGENT_PORT, SERVER, ip, lay_tap
 from .report import CheckFailed, NoAnswer
 from .sandbox import ROOT
@@ -129,6 +130,7 @@ class Guest:
                 stdout=console,
                 stderr=console,
                 start_new_session=True,
+                env=kernel.environment(self.directory.parent),
             )
 
     def wait_ready(self):
@@ -142,7 +144,10 @@ class Guest:
                 time.sleep(0.1)
             if self.process.poll() is not None:
                 break
-        raise CheckFailed(f"{self.name} did not boot; its console is {self.directory}/console")
+        console = self.directory / "console"
+        raise CheckFailed(
+            f"{self.name} did not boot; its console is {console}\n{kernel.why_not_booted(console)}"
+        )
 
     def kill(self):
         """Ends the guest as a power cut would."""

@@ -16,7 +16,7 @@ use cleat_lock::{
 };
 use cleat_nlm::wire::Stat;
 use cleat_nlm::{Note, Origin, Transport};
-use harness::{Client, EXCLUSIVE, RECLAIM, SHARED, Server, Site, WAIT, until};
+use harness::{Client, EXCLUSIVE, RECLAIM, SHARED, Server, Site, WAIT, is_root, until};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -404,7 +404,7 @@ fn the_socket_is_its_owners_alone() {
     let socket = state_dir(&site).join("admin.sock");
     let mode = |path: &Path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
     assert_eq!((mode(&state_dir(&site)), mode(&socket)), (0o700, 0o600));
-    if rustix::process::geteuid().is_root() {
+    if is_root("another user's command") {
         use std::os::unix::process::CommandExt;
         let nobody = || {
             let mut command = Command::new(env!("CARGO_BIN_EXE_cleat"));

@@ -70,7 +70,7 @@ fn offsets_past_the_largest(lab: Lab) {
 fn the_owner_reads_and_writes_whatever_the_mode(lab: Lab) {
     let file = lab.create(&alice(), "file", 0);
     assert_eq!(lab.write(&alice(), &file, b"content"), Ok(7));
-    if !switches() {
+    if !tells_users_apart() {
         return;
     }
     assert_eq!(lab.read(&alice(), &file).unwrap(), b"content");
@@ -85,7 +85,7 @@ fn the_owner_reads_and_writes_whatever_the_mode(lab: Lab) {
 }
 
 fn who_executes_reads(lab: Lab) {
-    if !switches() {
+    if !tells_users_apart() {
         return;
     }
     let file = lab.create(&alice(), "file", 0o711);
@@ -110,7 +110,7 @@ fn only_regular_files_have_content(lab: Lab) {
         let set = SetAttributes { size: Some(0), ..SetAttributes::default() };
         assert_eq!(lab.set(&alice(), file, &set), os(errno));
     }
-    if switches() {
+    if tells_users_apart() {
         let node = Node::Character(1, 5);
         let root_user = Identity::ROOT;
         let (zero, _) = lab.fs.make_node(&root_user, &root, b"zero", node, &set, wcc).unwrap();
@@ -119,7 +119,7 @@ fn only_regular_files_have_content(lab: Lab) {
 }
 
 fn writing_takes_set_user_id_away(lab: Lab) {
-    if !switches() {
+    if !tells_users_apart() {
         return;
     }
     let file = lab.create(&alice(), "file", 0o6777);

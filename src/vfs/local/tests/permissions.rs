@@ -15,7 +15,7 @@ with_both_handles!(
 );
 
 fn private_files_stay_private(lab: Lab) {
-    if !switches() {
+    if !tells_users_apart() {
         return;
     }
     let (hers, his) = (lab.create(&alice(), "a", 0o600), lab.create(&bob(), "b", 0o600));
@@ -31,7 +31,7 @@ fn private_files_stay_private(lab: Lab) {
 }
 
 fn supplementary_groups_count(lab: Lab) {
-    if !switches() {
+    if !tells_users_apart() {
         return;
     }
     let file = lab.create(&Identity::ROOT, "file", 0o640);
@@ -47,7 +47,7 @@ fn supplementary_groups_count(lab: Lab) {
 }
 
 fn access_control_lists_count(lab: Lab) {
-    if !switches() {
+    if !tells_users_apart() {
         return;
     }
     let file = lab.create(&alice(), "file", 0o600);
@@ -91,7 +91,7 @@ fn access_answers_for_the_caller(lab: Lab) {
     assert_eq!(access(&alice(), &file, ACCESS_MODIFY), ACCESS_MODIFY);
     assert_eq!(access(&alice(), &file, 0), 0);
     assert_eq!(access(&alice(), &dir, 0x3f), ACCESS_READ | ACCESS_LOOKUP | change | ACCESS_DELETE);
-    if !switches() {
+    if !tells_users_apart() {
         return;
     }
     assert_eq!(access(&bob(), &file, 0x3f), ACCESS_READ);
@@ -110,7 +110,7 @@ fn root_may_everything(lab: Lab) {
     let how = CreateHow::Guarded(with_mode(0o600));
     let (file, attributes) = lab.fs.create(&Identity::ROOT, &dir, b"file", how, wcc).unwrap();
     lab.write(&Identity::ROOT, &file, b"x").unwrap();
-    if switches() {
+    if tells_users_apart() {
         assert_eq!((attributes.uid, attributes.gid), (0, 0));
         assert_eq!(lab.read(&alice(), &file), os(Errno::ACCESS));
     }
@@ -118,7 +118,7 @@ fn root_may_everything(lab: Lab) {
 }
 
 fn directories_guard_their_names(lab: Lab) {
-    if !switches() {
+    if !tells_users_apart() {
         return;
     }
     let (dir, wcc) = (lab.make_dir(&alice(), "dir", 0o755), &mut Wcc::default());
@@ -156,7 +156,7 @@ fn callers_on_many_threads_are_never_mixed_up(lab: Lab) {
                     let file = lab.create(&who, &name, 0o600);
                     lab.write(&who, &file, name.as_bytes()).unwrap();
                     assert_eq!(lab.read(&who, &file).unwrap(), name.as_bytes());
-                    if switches() {
+                    if tells_users_apart() {
                         let attributes = lab.fs.attributes(&file).unwrap();
                         assert_eq!((attributes.uid, attributes.gid), (who.uid, who.gid));
                         let other = Identity { uid: who.uid + 100, ..who.clone() };

@@ -23,6 +23,12 @@ pub struct Config {
     ///
     /// [`Wait::timeout_ms`]: crate::Wait::timeout_ms
     pub blocking_timeout_ms: u64,
+    /// How long a request that nothing held forbids yields at most to one that came before it and is
+    /// still kept waiting, in milliseconds from its own arrival; 0 = not at all. Only a request that
+    /// waits does so, of an owner that holds nothing, for a client that holds nothing on the file. It
+    /// keeps a stream of shared locks from shutting an exclusive one out: whoever holds its locks for
+    /// less than this delays the foremost request by no more than it holds them. Default 5,000.
+    pub fair_wait_ms: u64,
     /// Clients whose names are alike after the last such character come from one source, a host
     /// say, which may call itself what it likes; `None` = sources are not told apart. Default
     /// `None`.
@@ -41,6 +47,7 @@ impl Default for Config {
             unreachable_hold_ms: 0,
             disconnect_ttl_ms: 30_000,
             blocking_timeout_ms: 60_000,
+            fair_wait_ms: 5_000,
             source_mark: None,
             hash_seed: 0,
         }

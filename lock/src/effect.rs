@@ -129,8 +129,7 @@ pub enum WaitEnd {
     TimedOut,
     /// When its turn came, a limit stood against it.
     Limit,
-    /// It has come into a cycle by what its owner, without waiting for that, got or gave up since:
-    /// an upgrade, say, of what another waits for behind somebody else.
+    /// It has come into a cycle by what its owner, without waiting for that, got since.
     Deadlock {
         /// The owners, each waiting for the next and the last for the first; its own first.
         cycle: Vec<Owner>,
@@ -207,7 +206,6 @@ impl Outcome {
                 offset: conflict.range.offset(),
                 length: conflict.range.length(),
                 exclusive: conflict.mode == Mode::Exclusive,
-                waits: conflict.waits,
             }),
             Outcome::ShareConflict(conflict) => Some(LockError::ShareConflict {
                 owner_id: Arc::clone(&conflict.owner.owner_id),
@@ -243,7 +241,7 @@ impl Outcome {
     }
 }
 
-/// Who is in the way: a holder, or (for a request that would overtake) one who waits in front.
+/// Who is in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
     /// The other owner.
@@ -252,8 +250,6 @@ pub struct Conflict {
     pub range: Range,
     /// Its mode.
     pub mode: Mode,
-    /// Whether it waits in front, rather than holds.
-    pub waits: bool,
 }
 
 /// The share reservation that is in the way.

@@ -50,7 +50,7 @@ impl Limit {
 /// Why a request got no lock, for a log line or for an administrator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LockError {
-    /// Another owner holds, or waits in front for, a range that conflicts.
+    /// Another owner holds a range that conflicts.
     Conflict {
         /// Who.
         owner_id: Arc<str>,
@@ -60,8 +60,6 @@ pub enum LockError {
         length: u64,
         /// Whether that range is exclusive.
         exclusive: bool,
-        /// Whether that owner waits for it, in front, rather than holds it.
-        waits: bool,
     },
     /// Another owner's share reservation of the file excludes this one.
     ShareConflict {
@@ -138,10 +136,9 @@ pub enum StoreFault {
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LockError::Conflict { owner_id, offset, length, exclusive, waits } => {
+            LockError::Conflict { owner_id, offset, length, exclusive } => {
                 let mode = if *exclusive { "exclusive" } else { "shared" };
-                let has = if *waits { "waits in front for" } else { "has" };
-                write!(f, "conflict: {owner_id} {has} {mode} offset {offset} length {length}")
+                write!(f, "conflict: {owner_id} has {mode} offset {offset} length {length}")
             }
             LockError::ShareConflict {
                 owner_id,

@@ -38,8 +38,7 @@ pub enum Input {
     /// Outcomes: `Granted` (also where it is exclusive already: nothing changes then), `NotFound`
     /// where the owner does not hold every byte of the range (nothing changes, but that an upgrade
     /// of it that waited does so no longer), and else those of an exclusive lock on the range. An
-    /// upgrade that waits keeps its shared lock, and waits for holders alone, not for those who wait
-    /// for it; two upgraders of one byte are a deadlock. Where the shared lock is taken from its
+    /// upgrade that waits keeps its shared lock; two upgraders of one byte are a deadlock. Where the shared lock is taken from its
     /// owner meanwhile the wait is over when its turn comes
     /// ([`WaitEnd::NothingToUpgrade`](crate::WaitEnd)).
     Upgrade(UpgradeRequest),

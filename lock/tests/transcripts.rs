@@ -452,9 +452,8 @@ fn tell(who: &str, effect: &Effect) -> String {
 
 fn answer(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Conflict(Conflict { owner, range: held, mode: how, waits }) => {
-            let has = if *waits { "waits for" } else { "has" };
-            format!("denied: {} {has} {} {}", owner.owner_id, range(*held), mode(*how))
+        Outcome::Conflict(Conflict { owner, range: held, mode: how }) => {
+            format!("denied: {} has {} {}", owner.owner_id, range(*held), mode(*how))
         }
         Outcome::Granted => "granted".to_owned(),
         Outcome::Blocked => "blocked".to_owned(),

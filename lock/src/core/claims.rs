@@ -68,9 +68,9 @@ pub enum ClaimState {
 pub struct Waiting {
     /// Its name.
     pub waiter: WaiterId,
-    /// How many conflicting requests are ahead of it; 1000 = that or more.
+    /// How many conflicting requests came before it; 1000 = that or more.
     pub ahead: u32,
-    /// Holders, and requests ahead, that it waits for: 16 at most.
+    /// Holders that it waits for, or, where it yields, the requests that came before it: 16 at most.
     pub waits_for: Vec<Obstacle>,
     /// How many more there are; 1000 = that or more.
     pub more: u32,
@@ -79,7 +79,7 @@ pub struct Waiting {
 /// What somebody waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
-    /// The lock, or the request ahead.
+    /// The lock, or the request that came before.
     pub id: LockId,
     /// Whose.
     pub owner: Owner,
@@ -275,7 +275,8 @@ impl Core {
         (claim, obstacles)
     }
 
-    /// What a waiter waits for: the edges that a search for deadlocks follows.
+    /// What a waiter waits for: the holders that a search for deadlocks follows, and where there is
+    /// none those to whom it yields.
     fn obstacles_of(&self, ix: u32) -> (Waiting, u32) {
         let (range, seq) = (self.table.queue.range(ix), self.table.queue.seq(ix));
         let &Waiter { owner, file, mode, .. } = self.table.queue.get(ix);
@@ -292,22 +293,17 @@ impl Core {
             let held = self.table.locks.get(lock);
             meet(held.id, held.owner, false)
         });
-        // A request that reaches over several gaps of what the owner holds is met in each.
-        let mut ahead = BTreeSet::new();
-        self.table.find_ahead(Some(owner), file, range, mode, seq, |other| {
-            ahead.insert(other);
-            ahead.len() >= OBSTACLES_COUNTED_MAX as usize
-        });
-        for &other in &ahead {
+        let held_up = self.table.blocker(Some(owner), file, range, mode).is_some();
+        let mut ahead = 0u32;
+        self.table.each_ahead(ix, |other| {
+            ahead += 1;
             let other = self.table.queue.get(other);
-            if meet(other.id, other.owner, true) {
-                break;
-            }
-        }
+            (!held_up && meet(other.id, other.owner, true)) || ahead >= OBSTACLES_COUNTED_MAX
+        });
         let named = u32::try_from(waits_for.len()).unwrap_or(u32::MAX);
         let waiting = Waiting {
             waiter: WaiterId(seq),
-            ahead: u32::try_from(ahead.len()).unwrap_or(u32::MAX),
+            ahead,
             more: if counted >= OBSTACLES_COUNTED_MAX { counted } else { counted - named },
             waits_for,
         };

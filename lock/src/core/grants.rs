@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Core;
 use crate::effect::{Effect, WaitEnd};
 use crate::record::{Granted, Undo};
-use crate::table::{Attrs, Ids, Plan, Put, Standing, Waiter};
+use crate::table::{Attrs, Ids, Plan, Put, Standing, Turn, Waiter};
 use crate::types::{Mode, Range, WaiterId};
 
 impl Core {
@@ -30,20 +30,35 @@ impl Core {
         loop {
             self.gather(&mut candidates);
             if let Some(seq) = candidates.pop_first() {
-                if let Some(ix) = self.table.queue.by_seq(seq)
-                    && self.table.queue.get(ix).granted.is_none()
-                    && self.table.turn_has_come(ix)
-                {
-                    if self.has_nothing_to_upgrade(ix) {
-                        self.end_wait(ix, WaitEnd::NothingToUpgrade, fx);
-                    } else {
-                        self.grant(ix, fx);
-                    }
-                }
+                let granted = self.look_at(seq, fx);
+                self.table.looked_at(seq, granted);
             } else if let Some(owner) = self.table.changed_into_cycle(edges_max) {
                 self.end_deadlocked(owner, fx);
             } else {
                 break;
+            }
+        }
+    }
+
+    /// Grants a request if its turn has come; says whether it did.
+    fn look_at(&mut self, seq: u64, fx: &mut Vec<Effect>) -> bool {
+        let Some(ix) = self.table.queue.by_seq(seq) else { return false };
+        if self.table.queue.get(ix).granted.is_some() {
+            return false;
+        }
+        match self.table.turn(ix, self.now_ms) {
+            Turn::Come if self.has_nothing_to_upgrade(ix) => {
+                self.end_wait(ix, WaitEnd::NothingToUpgrade, fx);
+                false
+            }
+            Turn::Come => self.grant(ix, fx),
+            Turn::Yields(until_ms) => {
+                self.table.note_yielding(ix, Some(until_ms));
+                false
+            }
+            Turn::HeldUp(_) | Turn::GrantOpen => {
+                self.table.note_yielding(ix, None);
+                false
             }
         }
     }
@@ -67,7 +82,7 @@ impl Core {
     /// for one, the first to come gets it, on whatever file.
     fn gather(&mut self, candidates: &mut BTreeSet<u64>) {
         let mut found = Vec::new();
-        self.table.take_turns(&mut found);
+        self.table.take_turns(self.now_ms, &mut found);
         if candidates.is_empty() {
             // Built at once: there may be thousands.
             *candidates = found.into_iter().collect();
@@ -78,8 +93,8 @@ impl Core {
 
     /// Hands a waiter its lock. Where it asked for less than it holds (shared over its own
     /// exclusive bytes), those bytes keep their mode until it acknowledges, because once weakened
-    /// they could not be taken back.
-    fn grant(&mut self, ix: u32, fx: &mut Vec<Effect>) {
+    /// they could not be taken back. Says whether a limit left room for it.
+    fn grant(&mut self, ix: u32, fx: &mut Vec<Effect>) -> bool {
         let range = self.table.queue.range(ix);
         let &Waiter { id, owner, file, mode, incarnation, .. } = self.table.queue.get(ix);
         let attrs = Attrs { mode, incarnation, standing: Standing::Pending(ix) };
@@ -94,7 +109,7 @@ impl Core {
             // Nobody may be kept behind a request that cannot be served.
             self.end_wait(ix, WaitEnd::Limit, fx);
             self.counters.refused_limit += 1;
-            return;
+            return false;
         }
         let mut ids = Ids::new(id, 0);
         for plan in plans {
@@ -106,6 +121,7 @@ impl Core {
         self.counters.granted_waited += 1;
         let waited_ms = self.now_ms.saturating_sub(self.table.queue.get(ix).queued_ms);
         self.counters.waits.add(waited_ms);
+        true
     }
 
     pub(super) fn grant_accepted(&mut self, waiter: WaiterId, fx: &mut Vec<Effect>) {

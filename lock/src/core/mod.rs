@@ -63,6 +63,7 @@ impl Core {
     pub fn new(config: Config) -> Core {
         let mut table = Table::new(config.hash_seed);
         table.names.source_mark = config.source_mark;
+        table.fair_wait_ms = config.fair_wait_ms;
         Core {
             config,
             table,
@@ -89,6 +90,7 @@ impl Core {
             self.release_lapsed(effects);
             self.end_grace_when_due(effects);
             self.release_unreclaimed(effects);
+            self.table.wake_yielding(self.now_ms);
             self.settle(effects);
         }
         if !self.leaving.is_empty()
@@ -108,8 +110,10 @@ impl Core {
         }
         let window = self.grace.as_ref().map(|window| window.until_ms);
         let lapse = self.leaving.first().map(|&(lapses_ms, _)| lapses_ms);
-        let others = [lapse, self.holds.next_ms(), self.table.queue.next_expiry_ms()];
-        window.into_iter().chain(others.into_iter().flatten()).min()
+        let queue = &self.table.queue;
+        let waiters = [queue.next_expiry_ms(), queue.next_yielding_ms()];
+        let others = [window, lapse, self.holds.next_ms()];
+        others.into_iter().chain(waiters).flatten().min()
     }
 
     fn take(&mut self, input: Input, fx: &mut Vec<Effect>) {

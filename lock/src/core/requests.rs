@@ -7,18 +7,19 @@ use super::Core;
 use crate::effect::{Conflict, Effect, Outcome, WaitEnd};
 use crate::error::Limit;
 use crate::input::{LockRequest, Wait};
-use crate::table::{Again, Attrs, Held, Ids, Put, Standing, Waiter, Wish, later};
+use crate::table::{Again, Attrs, Held, Ids, Newcomer, Put, Standing, Waiter, Wish, later};
 use crate::types::{FileId, LockId, Mode, Owner, Range, WaiterId};
 
 /// The numbers of a request's owner and of its file, where they have one.
 type Known = (Option<u32>, Option<u32>);
 
-/// What stands in the way of a request.
-enum Obstacle {
-    /// A held piece.
-    Lock(u32),
-    /// A request that came before.
-    Waiter(u32),
+/// Why a request waits.
+#[derive(Clone, Copy)]
+enum Because {
+    /// This lock is in its way.
+    HeldUp(u32),
+    /// It yields until then to one that came before.
+    Yields(u64),
 }
 
 /// How a request waits, and whether for an upgrade.
@@ -78,16 +79,32 @@ impl Core {
         if let Some(left_ms) = self.grace_left_ms() {
             return Outcome::Grace { left_ms };
         }
-        let obstacle =
-            file.and_then(|file| self.obstacle(owner, file, request.range, request.mode));
-        match (obstacle, request.wait.take()) {
-            (None, _) => self.place((owner, file), &request, fx),
-            (Some(obstacle), None) => self.conflict(&obstacle),
-            (Some(obstacle), Some(wait)) => {
+        let blocker =
+            file.and_then(|file| self.table.blocker(owner, file, request.range, request.mode));
+        let because = match (blocker, request.wait.take()) {
+            (Some(lock), None) => return self.conflict_with(lock),
+            (Some(lock), Some(wait)) => Some((Because::HeldUp(lock), wait)),
+            (None, Some(wait)) if !upgrade => self
+                .yields_until((owner, file), &request)
+                .map(|until| (Because::Yields(until), wait)),
+            (None, _) => None,
+        };
+        match because {
+            Some((because, wait)) => {
                 let wait = Waits { wait, upgrade };
-                self.enqueue((owner, file), &request, wait, &obstacle, fx)
+                self.enqueue((owner, file), &request, wait, because, fx)
             }
+            None => self.place((owner, file), &request, fx),
         }
+    }
+
+    /// Until when a new request yields that nothing held forbids.
+    fn yields_until(&self, (owner, file): Known, request: &LockRequest) -> Option<u64> {
+        let client = self.client_of(owner, &request.owner);
+        let &LockRequest { range, mode, .. } = request;
+        let (seq, since_ms) = (u64::MAX, self.now_ms);
+        let newcomer = Newcomer { owner, client, file: file?, range, mode, seq, since_ms };
+        self.table.yields_until(&newcomer, self.now_ms)
     }
 
     /// The answer to a request that was made before: by a client that re-sends while it waits, that
@@ -175,9 +192,9 @@ impl Core {
 
     /// The cycle that a request that waits is in.
     pub(super) fn cycle_of(&mut self, waiter: u32) -> Option<Vec<Owner>> {
-        let (range, seq) = (self.table.queue.range(waiter), self.table.queue.seq(waiter));
+        let range = self.table.queue.range(waiter);
         let &Waiter { owner, file, mode, .. } = self.table.queue.get(waiter);
-        self.cycle(Wish { owner, file, range, mode, seq })
+        self.cycle(Wish { owner, file, range, mode })
     }
 
     fn cycle(&mut self, wish: Wish) -> Option<Vec<Owner>> {
@@ -198,38 +215,11 @@ impl Core {
         Some(self.conflict_with(lock))
     }
 
-    fn obstacle(
-        &self,
-        owner: Option<u32>,
-        file: u32,
-        range: Range,
-        mode: Mode,
-    ) -> Option<Obstacle> {
-        let table = &self.table;
-        let blocker = table.blocker(owner, file, range, mode).map(Obstacle::Lock);
-        blocker.or_else(|| table.ahead(owner, file, range, mode, u64::MAX).map(Obstacle::Waiter))
-    }
-
     /// The refusal because of this lock.
     pub(super) fn conflict_with(&self, lock: u32) -> Outcome {
-        self.conflict(&Obstacle::Lock(lock))
-    }
-
-    fn conflict(&self, obstacle: &Obstacle) -> Outcome {
-        let table = &self.table;
-        let (owner, range, mode) = match *obstacle {
-            Obstacle::Lock(ix) => {
-                let held = table.locks.get(ix);
-                (held.owner, table.locks.range(ix), held.attrs.mode)
-            }
-            Obstacle::Waiter(ix) => {
-                let waiter = table.queue.get(ix);
-                (waiter.owner, table.queue.range(ix), waiter.mode)
-            }
-        };
-        let owner = table.names.owners[owner].owner.clone();
-        let waits = matches!(obstacle, Obstacle::Waiter(_));
-        Outcome::Conflict(Conflict { owner, range, mode, waits })
+        let (held, range) = (self.table.locks.get(lock), self.table.locks.range(lock));
+        let owner = self.table.names.owners[held.owner].owner.clone();
+        Outcome::Conflict(Conflict { owner, range, mode: held.attrs.mode })
     }
 
     /// The numbers of the request's owner and file, which are as given where they were known.
@@ -304,17 +294,19 @@ impl Core {
         known: Known,
         request: &LockRequest,
         Waits { wait, upgrade }: Waits,
-        obstacle: &Obstacle,
+        because: Because,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
         let client = self.client_of(known.0, &request.owner);
         if let Some(refusal) = self.too_many_waiters(client, known.1) {
             return refusal;
         }
-        // For who has nothing nobody waits.
-        if let ((Some(owner), Some(file)), true) = (known, wait.find_deadlock) {
+        // For who has nothing nobody waits, and who yields waits for nobody's lock.
+        if let ((Some(owner), Some(file)), Because::HeldUp(_), true) =
+            (known, because, wait.find_deadlock)
+        {
             let &LockRequest { range, mode, .. } = request;
-            if let Some(cycle) = self.cycle(Wish { owner, file, range, mode, seq: u64::MAX }) {
+            if let Some(cycle) = self.cycle(Wish { owner, file, range, mode }) {
                 return Outcome::Deadlock { cycle };
             }
         }
@@ -343,8 +335,9 @@ impl Core {
         };
         let seq = self.table.queue.next_seq;
         let ix = self.table.insert_waiter(request.range, seq, waiter);
-        if let &Obstacle::Lock(lock) = obstacle {
-            self.table.note_obstacle(ix, lock);
+        match because {
+            Because::HeldUp(lock) => self.table.note_obstacle(ix, lock),
+            Because::Yields(until_ms) => self.table.note_yielding(ix, Some(until_ms)),
         }
         fx.push(self.table.put_waiter(ix));
         self.counters.blocked += 1;

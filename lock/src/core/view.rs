@@ -120,7 +120,7 @@ impl Core {
         let held = self.table.locks.get(lock);
         let owner = self.table.names.owners[held.owner].owner.clone();
         let (range, mode) = (self.table.locks.range(lock), held.attrs.mode);
-        Some(Conflict { owner, range, mode, waits: false })
+        Some(Conflict { owner, range, mode })
     }
 
     /// [`Core::intrudes`] by reading.

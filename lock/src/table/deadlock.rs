@@ -1,11 +1,11 @@
 //! The wait-for graph, walked when a request is about to wait: would it wait for itself?
 //!
 //! The graph is not stored. An owner with a waiting request waits for whoever holds a conflicting
-//! lock and for whoever stands in conflict ahead of it in the queue; both are one search in a tree
-//! away, so no unlock, merge, downgrade or cancel can leave a stale edge behind. What is remembered
-//! is only where to look: the lock that alone held a request up is looked at before it is believed.
+//! lock, and for nobody else: that is one search in a tree away, so no unlock, merge, downgrade or
+//! cancel can leave a stale edge behind. What is remembered is only where to look: the lock that
+//! alone held a request up is looked at before it is believed.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::locks::opposing;
 use super::tree::{LockEntry, NOBODY, Placed, Query, WaiterEntry};
@@ -19,8 +19,6 @@ pub(crate) struct Wish {
     pub(crate) file: u32,
     pub(crate) range: Range,
     pub(crate) mode: Mode,
-    /// Its number in the queue.
-    pub(crate) seq: u64,
 }
 
 /// Who has been met in one walk, and through whom. Kept between walks for its memory, and for what
@@ -36,12 +34,10 @@ pub(crate) struct Walk {
     open: Vec<u32>,
     /// In no cycle, as walks before this have found. They count as met.
     passed: Vec<u32>,
-    /// File, first and last byte of exclusive requests whose obstacles have all been met, with the
-    /// largest number of such a request: one ahead of it for the same bytes adds nothing. That
-    /// keeps a walk through a long queue on one range linear.
-    followed: BTreeMap<(u32, u64, u64), u64>,
-    /// By waiter: its number in the queue, and the lock that held it up when nobody was ahead of
-    /// it. Nobody ever will be, since whoever comes later stands behind.
+    /// File, first and last byte of exclusive requests whose obstacles have all been met: another
+    /// for the same bytes adds nothing. That keeps a walk through a long queue on one range linear.
+    followed: BTreeSet<(u32, u64, u64)>,
+    /// By waiter: its number in the queue, and the lock that alone held it up.
     sole: Vec<(u64, u32)>,
     /// How many more obstacles may be looked at.
     edges_left: u64,
@@ -58,7 +54,7 @@ impl Walk {
         self.edges_left = edges_max;
     }
 
-    /// Notes that a waiter with nobody ahead of it is held up by a lock.
+    /// Notes that a waiter is held up by a lock.
     fn note_sole(&mut self, waiter: u32, seq: u64, lock: u32) {
         let at = waiter as usize;
         if self.sole.len() <= at {
@@ -179,8 +175,8 @@ impl Table {
                 if waiter.granted.is_some() {
                     continue;
                 }
-                let (range, seq) = (self.queue.range(ix), self.queue.seq(ix));
-                let next = Wish { owner, file: waiter.file, range, mode: waiter.mode, seq };
+                let (file, range, mode) = (waiter.file, self.queue.range(ix), waiter.mode);
+                let next = Wish { owner, file, range, mode };
                 followed = match self.sole_obstacle(walk, ix, &next) {
                     Some(holder) => {
                         walk.look_at(holder, owner, target).unwrap_or(Followed::Through)
@@ -199,9 +195,10 @@ impl Table {
     }
 
     /// The owner that a waiting request waits for, where that is known to be one: a lock that
-    /// excludes all others has every byte the request asks for, and nobody is ahead.
+    /// excludes all others has every byte the request asks for.
     fn sole_obstacle(&self, walk: &Walk, waiter: u32, wish: &Wish) -> Option<u32> {
-        let &(_, lock) = walk.sole.get(waiter as usize).filter(|&&(seq, _)| seq == wish.seq)?;
+        let seq = self.queue.seq(waiter);
+        let &(_, lock) = walk.sole.get(waiter as usize).filter(|&&(of, _)| of == seq)?;
         let (range, held) = self.locks.look_up(lock)?;
         let holds_up = held.owner != wish.owner
             && held.file == wish.file
@@ -212,11 +209,7 @@ impl Table {
 
     /// Notes which lock holds a request up that begins to wait.
     pub(crate) fn note_obstacle(&mut self, waiter: u32, lock: u32) {
-        let (range, seq) = (self.queue.range(waiter), self.queue.seq(waiter));
-        let &Waiter { owner, file, mode, .. } = self.queue.get(waiter);
-        if !self.is_anybody_ahead(&Wish { owner, file, range, mode, seq }) {
-            self.walk.note_sole(waiter, seq, lock);
-        }
+        self.walk.note_sole(waiter, self.queue.seq(waiter), lock);
     }
 
     /// Notes that of everybody who waits: after a restart the first search is then no slower than
@@ -235,54 +228,31 @@ impl Table {
     /// Meets everybody a request waits for, and looks for `target` among them. `waiter` = it waits
     /// already.
     fn follow(&self, walk: &mut Walk, waiter: Option<u32>, wish: &Wish, target: u32) -> Followed {
-        let &Wish { owner, file, range, mode, seq } = wish;
+        let &Wish { owner, file, range, mode } = wish;
         let bytes = (file, range.first(), range.last());
-        if !walk.followed.is_empty() && walk.followed.get(&bytes).is_some_and(|&done| done > seq) {
+        if walk.followed.contains(&bytes) {
             return Followed::Through;
         }
-        let mut stopped = None;
-        let (mut foremost, mut lock) = (true, None);
+        let (mut stopped, mut lock) = (None, None);
         let query = Query { range, except: owner, before: u64::MAX };
         let by_lock = &mut |entry: &LockEntry| {
             lock = Some(entry.ix());
             stopped = walk.look_at(entry.owner, owner, target);
             stopped.is_some()
         };
-        if opposing(mode)
-            .iter()
-            .all(|&other| self.find_lock(file, other, &query, by_lock).is_none())
-        {
-            self.find_ahead(Some(owner), file, range, mode, seq, |ix| {
-                foremost = false;
-                stopped = walk.look_at(self.queue.get(ix).owner, owner, target);
-                stopped.is_some()
-            });
-        }
+        let mut modes = opposing(mode).iter();
+        modes.find_map(|&other| self.find_lock(file, other, &query, by_lock));
         if let Some(stopped) = stopped {
             return stopped;
         }
-        if let (Some(waiter), Some(lock), true) = (waiter, lock, foremost)
-            && !self.is_anybody_ahead(wish)
-        {
-            walk.note_sole(waiter, seq, lock);
+        if let (Some(waiter), Some(lock)) = (waiter, lock) {
+            walk.note_sole(waiter, self.queue.seq(waiter), lock);
         }
-        // Who holds something on the file need not wait for all who are ahead, and the obstacles of
-        // the target's own wish leave out the target.
-        // And of the foremost there is none ahead that it could stand for.
-        let stands = !foremost && mode == Mode::Exclusive && owner != target;
-        if stands && !self.locks.holds_on(owner, file) {
-            walk.followed.insert(bytes, seq);
+        // The obstacles of who holds something on the file leave out what it holds itself.
+        if mode == Mode::Exclusive && owner != target && !self.locks.holds_on(owner, file) {
+            walk.followed.insert(bytes);
         }
         Followed::Through
-    }
-
-    /// Whether anybody of another owner stands in conflict ahead, even one that does not count
-    /// because it waits for this owner.
-    fn is_anybody_ahead(&self, wish: &Wish) -> bool {
-        let &Wish { owner, file, range, mode, seq } = wish;
-        let query = Query { range, except: owner, before: seq };
-        let slot = &self.names.files[file];
-        opposing(mode).iter().any(|&other| slot.queue(other).find(&query, &mut |_| true).is_some())
     }
 
     pub(crate) fn deadlock_searches_cut(&self) -> u64 {
@@ -292,9 +262,6 @@ impl Table {
     /// Whether anybody may wait for the owner at all. Most who are about to wait hold nothing that
     /// others want, and then there is no need to walk.
     fn may_be_awaited(&self, owner: u32) -> bool {
-        if self.queue.own_all(owner).any(|ix| self.queue.get(ix).granted.is_none()) {
-            return true;
-        }
         let mut file = 0;
         while let Some((next, hull)) = self.locks.own_hull(owner, file) {
             if self.names.files[next].waiting() > 0 && self.awaited_on(owner, next, hull) {

@@ -143,7 +143,7 @@ impl Table {
         if let Some((file, entry)) = self.locks.young[side(mode)].insert(file, entry) {
             self.names.files[file].old_locks_mut(mode).insert(entry);
         }
-        self.note_holder(owner, file);
+        self.wake_yielding_of(owner, file);
         ix
     }
 
@@ -158,7 +158,6 @@ impl Table {
         if !self.locks.young[side(mode)].remove(ix) {
             slot.old_locks_mut(mode).remove(LockEntry::new(ix, range, owner).key());
         }
-        self.note_holder(held.owner, held.file);
         self.names.file_shrank(held.file);
         self.locks.count_standing(held.attrs.standing, false);
         let client = self.names.owners[held.owner].client;

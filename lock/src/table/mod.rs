@@ -2,6 +2,7 @@
 
 mod awaited;
 mod deadlock;
+mod fairness;
 mod file;
 mod locks;
 mod names;
@@ -16,13 +17,15 @@ mod turn;
 mod young;
 
 pub(crate) use deadlock::Wish;
+pub(crate) use fairness::Newcomer;
 pub(crate) use locks::{Attrs, Held, Standing};
 pub(crate) use names::{ClientSlot, Names};
 pub(crate) use place::{Ids, Plan, Put};
 pub(crate) use queue::{Again, Waiter, later};
 pub(crate) use shares::Share;
+pub(crate) use turn::Turn;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::types::{Mode, Range};
 use deadlock::Walk;
@@ -38,14 +41,22 @@ pub(crate) struct Table {
     pub(crate) locks: Locks,
     pub(crate) queue: Queue,
     pub(crate) shares: Shares,
-    /// Where something became free that somebody may wait for: every change that weakens a lock or
-    /// takes a waiter out of the way ends here, so no release path can forget to wake.
+    /// How long a request yields at most.
+    pub(crate) fair_wait_ms: u64,
+    /// Where something became free that somebody may wait for: every change that weakens a lock ends
+    /// here, so no release path can forget to wake.
     freed: Vec<Freed>,
+    /// What became free and who, by its number in the queue, is to get all of it: those behind are
+    /// looked at only where it does not.
+    barred: BTreeMap<u64, Vec<Freed>>,
+    /// The same where it did not get it.
+    behind: Vec<(u64, Freed)>,
+    /// Numbers of those who may no longer yield.
+    woken: Vec<u64>,
     /// Owners (and the file) whose holdings grew or whose grants ended: that may let waiters of
     /// their own pass.
     grown: Vec<(u32, u32)>,
-    /// Owners that wait and whose locks changed: others may wait for them now, or they for others
-    /// whom they passed by before, that could not.
+    /// Owners that wait and whose locks changed: others may wait for them now.
     pub(crate) changed: BTreeSet<u32>,
     /// Scratch of the search for deadlocks.
     walk: Walk,
@@ -58,7 +69,11 @@ impl Table {
             locks: Locks::default(),
             queue: Queue::default(),
             shares: Shares::default(),
+            fair_wait_ms: 0,
             freed: Vec::new(),
+            barred: BTreeMap::new(),
+            behind: Vec::new(),
+            woken: Vec::new(),
             grown: Vec::new(),
             changed: BTreeSet::new(),
             walk: Walk::default(),
@@ -73,11 +88,9 @@ impl Table {
             range: Range::ALL,
             mode: Mode::Exclusive,
         }));
-        // No cycle is without an owner that holds something or waits twice: others wait for it by
-        // another way than it waits itself.
-        let mut met = BTreeSet::new();
+        // No cycle is without an owner that holds something.
         for owner in self.queue.in_order().map(|ix| self.queue.get(ix).owner) {
-            if !met.insert(owner) || self.locks.own_all(owner).next().is_some() {
+            if self.locks.own_all(owner).next().is_some() {
                 self.changed.insert(owner);
             }
         }
@@ -92,12 +105,13 @@ impl Table {
 
     /// Whether anything is noted by which somebody's turn may have come.
     pub(crate) fn has_turns(&self) -> bool {
-        !self.freed.is_empty()
+        !self.freed.is_empty() || !self.woken.is_empty()
     }
 
     /// Forgets what was noted: everybody who waits is looked at later.
     pub(crate) fn forget_turns(&mut self) {
         self.freed.clear();
+        self.woken.clear();
         self.grown.clear();
         self.changed.clear();
     }

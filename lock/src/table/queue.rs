@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Table;
-use super::locks::opposing;
+use super::fairness::Yielding;
 use super::slab::Slab;
-use super::tree::{NOBODY, Placed, Query, WaiterEntry};
+use super::tree::WaiterEntry;
 use crate::effect::{Effect, Grant};
 use crate::record::{Granted, Record, RecordKey, RecordOp, WaiterRecord};
 use crate::types::{LockId, Mode, Range, WaiterId};
@@ -65,6 +65,8 @@ pub(crate) fn later(now_ms: u64, time_ms: u64) -> u64 {
 struct Queued {
     range: Range,
     seq: u64,
+    /// Until when it yields to one ahead of it; 0 = it does not.
+    yields_until_ms: u64,
     waiter: Waiter,
 }
 
@@ -76,8 +78,7 @@ pub(crate) struct Queue {
     /// By owner, in order of file and range.
     by_owner: Vec<BTreeMap<(u32, u64, u64, Mode), u32>>,
     expiry: BTreeSet<(u64, u64)>,
-    /// File and number of those who wait where they also hold something.
-    pub(super) of_holders: BTreeSet<(u32, u64)>,
+    pub(super) yielding: Yielding,
     /// The number of the next waiter.
     pub(crate) next_seq: u64,
     /// How many are unacknowledged grants.
@@ -95,6 +96,15 @@ impl Queue {
 
     pub(crate) fn seq(&self, ix: u32) -> u64 {
         self.waiters[ix].seq
+    }
+
+    /// Until when a request yields to one ahead of it; 0 = it does not.
+    pub(super) fn yields_until(&self, ix: u32) -> u64 {
+        self.waiters[ix].yields_until_ms
+    }
+
+    pub(super) fn yields_until_mut(&mut self, ix: u32) -> &mut u64 {
+        &mut self.waiters[ix].yields_until_ms
     }
 
     pub(crate) fn by_seq(&self, seq: u64) -> Option<u32> {
@@ -210,16 +220,13 @@ impl Table {
         let due_ms = waiter.due_ms();
         let waits = waiter.granted.is_none();
         let queue = &mut self.queue;
-        let ix = queue.waiters.insert(Queued { range, seq, waiter });
+        let ix = queue.waiters.insert(Queued { range, seq, yields_until_ms: 0, waiter });
         queue.by_seq.insert(seq, ix);
         queue.own_mut(owner).insert((file, range.first(), range.last(), mode), ix);
         queue.next_seq = queue.next_seq.max(seq.saturating_add(1));
         self.names.use_owner(owner);
         let slot = &mut self.names.files[file];
         if waits {
-            if self.locks.holds_on(owner, file) {
-                queue.of_holders.insert((file, seq));
-            }
             slot.joined(mode, WaiterEntry::new(ix, range, owner, seq));
             let client = self.names.owners[owner].client;
             self.names.clients[client].waiting += 1;
@@ -242,7 +249,7 @@ impl Table {
         self.queue.waiters[ix].waiter.granted = Some(granted);
     }
 
-    /// Forgets a request, waiting or granted, with its record. What waits behind it is noted.
+    /// Forgets a request, waiting or granted, with its record. What yields to it is noted.
     pub(crate) fn remove_waiter(&mut self, ix: u32, fx: &mut Vec<Effect>) -> Waiter {
         if self.queue.get(ix).granted.is_none() {
             self.leave_queue(ix);
@@ -251,14 +258,14 @@ impl Table {
             self.names.files[file].rest_mut().pending -= 1;
             self.queue.pending -= 1;
         }
-        let Queued { range, seq, waiter } = self.queue.waiters.remove(ix);
+        let Queued { range, seq, waiter, .. } = self.queue.waiters.remove(ix);
         let Waiter { owner, file, mode, .. } = waiter;
         self.queue.by_seq.remove(&seq);
         self.queue.own_mut(owner).remove(&(file, range.first(), range.last(), mode));
         self.names.disuse_owner(owner);
         self.names.file_shrank(file);
         if waiter.granted.is_none() {
-            self.note_freed(file, range, mode);
+            self.wake_yielding_to(file, seq, range, mode);
         } else {
             self.note_grown(owner, file);
         }
@@ -273,8 +280,8 @@ impl Table {
         let waiter = self.queue.get(ix);
         let (&Waiter { owner, file, mode, .. }, due_ms) = (waiter, waiter.due_ms());
         self.names.files[file].left(mode, WaiterEntry::new(ix, range, owner, seq));
-        self.queue.of_holders.remove(&(file, seq));
         let client = self.names.owners[owner].client;
+        self.queue.set_yielding(ix, client, 0);
         self.names.clients[client].waiting -= 1;
         self.queue.expiry.remove(&(due_ms, seq));
     }
@@ -318,61 +325,6 @@ impl Table {
         })
     }
 
-    /// A waiter that such a request may not overtake: of another owner, with a smaller number than
-    /// `before`, in conflict on a byte where the requester holds nothing yet.
-    ///
-    /// Where the requester already holds something, going first takes nothing from anybody: an
-    /// upgrade or downgrade is judged by the holders alone. And a waiter that waits for
-    /// the requester itself is not overtaken, since it cannot go first: a queue that held the
-    /// holder up behind those who wait for it would never move.
-    pub(crate) fn ahead(
-        &self,
-        owner: Option<u32>,
-        file: u32,
-        range: Range,
-        mode: Mode,
-        before: u64,
-    ) -> Option<u32> {
-        self.find_ahead(owner, file, range, mode, before, |_| true)
-    }
-
-    /// The first such waiter that `accept` takes.
-    pub(crate) fn find_ahead(
-        &self,
-        owner: Option<u32>,
-        file: u32,
-        range: Range,
-        mode: Mode,
-        before: u64,
-        mut accept: impl FnMut(u32) -> bool,
-    ) -> Option<u32> {
-        let slot = &self.names.files[file];
-        if slot.waiting() == 0 {
-            return None;
-        }
-        let search = |gap: Range, accept: &mut dyn FnMut(u32) -> bool| {
-            let query = Query { range: gap, except: owner.unwrap_or(NOBODY), before };
-            let accept = &mut |entry: &WaiterEntry| accept(entry.ix());
-            opposing(mode).iter().find_map(|&other| slot.queue(other).find(&query, accept))
-        };
-        let Some(owner) = owner else {
-            return search(range, &mut accept);
-        };
-        // Most have nobody ahead, whatever they hold.
-        search(range, &mut |_| true)?;
-        if !self.locks.holds_on(owner, file) {
-            return search(range, &mut accept);
-        }
-        let mut accept_ahead = |ix: u32| {
-            let &Waiter { mode: other, .. } = self.queue.get(ix);
-            !self.blocks(owner, file, self.queue.range(ix), other) && accept(ix)
-        };
-        let gaps = self.snapshot(owner, file, range);
-        gaps.iter()
-            .filter(|part| part.held.is_none())
-            .find_map(|part| search(part.range, &mut accept_ahead))
-    }
-
     /// Unacknowledged grants of the owner on the file that overlap the range. No two of them
     /// overlap each other.
     pub(crate) fn grants_in(&self, owner: u32, file: u32, range: Range) -> Vec<u32> {
@@ -382,15 +334,5 @@ impl Table {
         let granted = |ix: u32| self.queue.get(ix).granted.is_some();
         let in_range = |ix: u32| self.queue.range(ix).overlaps(range);
         self.queue.own_on(owner, file).filter(|&ix| granted(ix) && in_range(ix)).collect()
-    }
-
-    /// Whether a waiting request's turn has come. While an owner has not said what it makes of a
-    /// grant, it gets no other on the same bytes: so a roll-back knows what was there before.
-    pub(crate) fn turn_has_come(&self, ix: u32) -> bool {
-        let (range, seq) = (self.queue.range(ix), self.queue.seq(ix));
-        let &Waiter { owner, file, mode, .. } = self.queue.get(ix);
-        self.blocker(Some(owner), file, range, mode).is_none()
-            && self.ahead(Some(owner), file, range, mode, seq).is_none()
-            && self.grants_in(owner, file, range).is_empty()
     }
 }

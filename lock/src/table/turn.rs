@@ -1,15 +1,14 @@
 //! Whose turn may have come: whom to look at when a range became freer.
 //!
-//! Thousands may wait for one range of which one can have it, so not all of them are looked at. The
-//! foremost exclusive request that covers the whole freed range bars whoever is behind it: once
-//! it is granted by its lock, and until then by its place in the queue. Exempt are its owner's other
-//! requests, and owners that hold something on the file: a request goes ahead where its
-//! owner holds the bytes already, and past one that waits for its owner.
-
-use std::collections::BTreeSet;
+//! Thousands may wait for one range of which one can have it, so not all of them are looked at. An
+//! exclusive request that covers the whole freed range and can have it at once bars whoever is
+//! behind it: those are looked at only where it does not get it after all. And where one of them is
+//! held up by a lock elsewhere, all are passed by that the same lock holds up.
 
 use super::Table;
+use super::fairness::Newcomer;
 use super::locks::opposing;
+use super::queue::Waiter;
 use super::tree::{NOBODY, Placed, Query, WaiterEntry};
 use crate::types::{Mode, Range};
 
@@ -31,10 +30,47 @@ impl Freed {
     }
 }
 
+/// What becomes of a waiting request that is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It is to be granted.
+    Come,
+    /// A lock of another owner holds it up.
+    HeldUp(u32),
+    /// Its owner has not said what it makes of a grant of some of the same bytes, and gets no other
+    /// there: so a roll-back knows what was there before.
+    GrantOpen,
+    /// It yields until then.
+    Yields(u64),
+}
+
 impl Table {
+    /// What becomes of a waiting request now.
+    pub(crate) fn turn(&self, ix: u32, now_ms: u64) -> Turn {
+        let (range, seq) = (self.queue.range(ix), self.queue.seq(ix));
+        let &Waiter { owner, file, mode, queued_ms, upgrade, .. } = self.queue.get(ix);
+        if let Some(lock) = self.blocker(Some(owner), file, range, mode) {
+            return Turn::HeldUp(lock);
+        }
+        if !self.grants_in(owner, file, range).is_empty() {
+            return Turn::GrantOpen;
+        }
+        if upgrade {
+            return Turn::Come;
+        }
+        let client = Some(self.names.owners[owner].client);
+        let (owner, since_ms) = (Some(owner), queued_ms);
+        let newcomer = Newcomer { owner, client, file, range, mode, seq, since_ms };
+        self.yields_until(&newcomer, now_ms).map_or(Turn::Come, Turn::Yields)
+    }
+
     /// Adds to `found` the numbers in the queue of all whose turn may have come by what changed
     /// since the last time; of some twice.
-    pub(crate) fn take_turns(&mut self, found: &mut Vec<u64>) {
+    pub(crate) fn take_turns(&mut self, now_ms: u64, found: &mut Vec<u64>) {
+        found.append(&mut self.woken);
+        for (seq, piece) in std::mem::take(&mut self.behind) {
+            self.by_piece(&piece, Some(seq), now_ms, found);
+        }
         if !self.freed.is_empty() {
             let mut freed = std::mem::take(&mut self.freed);
             freed.sort_unstable_by_key(|freed| {
@@ -43,7 +79,7 @@ impl Table {
             });
             freed.dedup_by(|next, before| before.covers(next));
             for of_file in freed.chunk_by(|one, next| one.file == next.file) {
-                self.by_freed(of_file, found);
+                self.by_freed(of_file, now_ms, found);
             }
         }
         if !self.grown.is_empty() {
@@ -51,21 +87,29 @@ impl Table {
             grown.sort_unstable();
             grown.dedup();
             for (owner, file) in grown {
-                self.own_waiting(owner, file, found);
+                found.extend(self.queue.own_on(owner, file).map(|ix| self.queue.seq(ix)));
             }
+        }
+    }
+
+    /// Says whether one of those got its lock. Where not, those whom it barred are looked at.
+    pub(crate) fn looked_at(&mut self, seq: u64, granted: bool) {
+        if let Some(pieces) = self.barred.remove(&seq)
+            && !granted
+        {
+            self.behind.extend(pieces.into_iter().map(|piece| (seq, piece)));
         }
     }
 
     /// Adds those on one file whose turn may have come because of what became free there. That
     /// takes no longer than to look at every request on the file a few times, however much became
     /// free and however many want all of it.
-    fn by_freed(&self, freed: &[Freed], found: &mut Vec<u64>) {
+    fn by_freed(&mut self, freed: &[Freed], now_ms: u64, found: &mut Vec<u64>) {
         let (Some(&Freed { file, .. }), before) = (freed.first(), found.len()) else { return };
         let most = usize::try_from(self.names.files[file].waiting()).unwrap_or(usize::MAX);
-        let mut barring = BTreeSet::new();
         if freed.len() <= most {
             for piece in freed {
-                self.by_piece(piece, &mut barring, found);
+                self.by_piece(piece, None, now_ms, found);
                 if found.len() - before > most {
                     break;
                 }
@@ -78,73 +122,94 @@ impl Table {
                 range: one.range.hull(other.range),
                 mode: one.mode.max(other.mode),
             };
-            let all = freed.iter().copied().reduce(hull);
-            return all.into_iter().for_each(|all| self.before(&all, u64::MAX, found));
+            if let Some(all) = freed.iter().copied().reduce(hull) {
+                self.each_between(&all, (None, u64::MAX), &mut |_| true, found);
+            }
         }
-        // Who is exempt from one bar is so from all.
-        if !barring.is_empty() {
-            let exempt = self.queue.of_holders.range((file, 0)..=(file, u64::MAX));
-            found.extend(exempt.map(|&(_, seq)| seq));
-        }
-        barring.into_iter().for_each(|owner| self.own_waiting(owner, file, found));
     }
 
-    /// Adds those whose turn may have come by one freed piece but for those who are exempt from the
-    /// bar behind them, whose owner is added to `barring`.
-    fn by_piece(&self, piece: &Freed, barring: &mut BTreeSet<u32>, found: &mut Vec<u64>) {
-        let bar = self.bar(piece.file, piece.range);
-        barring.extend(bar.map(|bar| self.queue.get(bar).owner));
-        let before = bar.map_or(u64::MAX, |bar| self.queue.seq(bar).saturating_add(1));
-        self.before(piece, before, found);
+    /// Adds those whose turn may have come by one freed piece, of those behind a number.
+    fn by_piece(&mut self, piece: &Freed, after: Option<u64>, now_ms: u64, found: &mut Vec<u64>) {
+        let Some(probe) = self
+            .bar(piece, after)
+            .or_else(|| self.find_between(piece, (after, u64::MAX), |_| true))
+        else {
+            return;
+        };
+        let seq = self.queue.seq(probe);
+        let every = &mut |_| true;
+        match self.turn(probe, now_ms) {
+            Turn::Come if self.bars(probe, piece) => {
+                self.each_between(piece, (after, seq + 1), every, found);
+                self.barred.entry(seq).or_default().push(*piece);
+            }
+            Turn::HeldUp(lock) => {
+                let (held, range) = (self.locks.get(lock), self.locks.range(lock));
+                let (holder, holds) = (held.owner, held.attrs.mode);
+                let passes = &mut |ix: u32| {
+                    let &Waiter { owner, mode, .. } = self.queue.get(ix);
+                    owner == holder
+                        || !mode.conflicts(holds)
+                        || !self.queue.range(ix).overlaps(range)
+                };
+                self.each_between(piece, (after, u64::MAX), passes, found);
+            }
+            _ => self.each_between(piece, (after, u64::MAX), every, found),
+        }
     }
 
-    /// Adds those ahead of a number that what was freed was in the way of.
-    fn before(&self, freed: &Freed, before: u64, found: &mut Vec<u64>) {
+    /// Adds those that what was freed was in the way of, of those behind a number and ahead of
+    /// another as many as `wanted` takes.
+    fn each_between(
+        &self,
+        freed: &Freed,
+        (after, before): (Option<u64>, u64),
+        wanted: &mut dyn FnMut(u32) -> bool,
+        found: &mut Vec<u64>,
+    ) {
+        self.find_between(freed, (after, before), |ix| {
+            if wanted(ix) {
+                found.push(self.queue.seq(ix));
+            }
+            false
+        });
+    }
+
+    fn find_between(
+        &self,
+        freed: &Freed,
+        (after, before): (Option<u64>, u64),
+        mut accept: impl FnMut(u32) -> bool,
+    ) -> Option<u32> {
         let slot = &self.names.files[freed.file];
         let query = Query { range: freed.range, except: NOBODY, before };
-        for &mode in opposing(freed.mode) {
-            slot.queue(mode).find(&query, &mut |entry: &WaiterEntry| {
-                found.push(self.queue.seq(entry.ix()));
-                false
-            });
-        }
+        let accept = &mut |entry: &WaiterEntry| {
+            after.is_none_or(|after| self.queue.seq(entry.ix()) > after) && accept(entry.ix())
+        };
+        opposing(freed.mode).iter().find_map(|&mode| slot.queue(mode).find(&query, accept))
     }
 
-    fn own_waiting(&self, owner: u32, file: u32, found: &mut Vec<u64>) {
-        found.extend(self.queue.own_on(owner, file).map(|ix| self.queue.seq(ix)));
+    fn bars(&self, ix: u32, piece: &Freed) -> bool {
+        self.queue.get(ix).mode == Mode::Exclusive && self.queue.range(ix).contains(piece.range)
     }
 
-    /// An exclusive request that covers the whole range, as far ahead as is found quickly.
-    fn bar(&self, file: u32, range: Range) -> Option<u32> {
-        let tree = self.names.files[file].queue(Mode::Exclusive);
+    /// An exclusive request that covers the whole piece, as far ahead as is found quickly.
+    fn bar(&self, piece: &Freed, after: Option<u64>) -> Option<u32> {
+        let tree = self.names.files[piece.file].queue(Mode::Exclusive);
         let mut bar = None;
         for _ in 0..BAR_SEARCHES_MAX {
             let before = bar.map_or(u64::MAX, |bar| self.queue.seq(bar));
-            let query = Query { range, except: NOBODY, before };
-            let covers = &mut |entry: &WaiterEntry| self.queue.range(entry.ix()).contains(range);
+            let query = Query { range: piece.range, except: NOBODY, before };
+            let covers = &mut |entry: &WaiterEntry| {
+                self.queue.range(entry.ix()).contains(piece.range)
+                    && after.is_none_or(|after| self.queue.seq(entry.ix()) > after)
+            };
             let Some(further) = tree.find(&query, covers) else {
                 break;
             };
             bar = Some(further);
         }
         bar
-    }
-
-    /// Keeps track of who waits on a file where it also holds something, when that may have changed.
-    pub(super) fn note_holder(&mut self, owner: u32, file: u32) {
-        if self.names.files[file].waiting() == 0 {
-            return;
-        }
-        let holds = self.locks.holds_on(owner, file);
-        let waiting = |ix: &u32| self.queue.get(*ix).granted.is_none();
-        let seqs = self.queue.own_on(owner, file).filter(waiting).map(|ix| self.queue.seq(ix));
-        for seq in seqs.collect::<Vec<_>>() {
-            if holds {
-                self.queue.of_holders.insert((file, seq));
-            } else {
-                self.queue.of_holders.remove(&(file, seq));
-            }
-        }
     }
 }
 
@@ -200,7 +265,7 @@ mod tests {
             table.note_freed(file, piece.unwrap(), freed);
         }
         let mut found = Vec::new();
-        table.take_turns(&mut found);
+        table.take_turns(0, &mut found);
         assert_eq!(table.freed, []);
         found
     }

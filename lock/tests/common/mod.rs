@@ -308,6 +308,11 @@ impl Desk {
         self.call(|token| Input::Cancel { token, owner, file, range, mode }).0
     }
 
+    pub fn tick_at(&mut self, now_ms: u64) -> Vec<Effect> {
+        self.now_ms = now_ms;
+        self.step(Input::Tick)
+    }
+
     pub fn accept(&mut self, waiter: WaiterId) -> Vec<Effect> {
         self.step(Input::GrantOutcome { waiter, outcome: GrantAck::Accepted })
     }

@@ -7,6 +7,9 @@ use cleat_lock::{Access, Mode, Range, WaiterId};
 use crate::common::{S, X, bytes};
 use crate::ops::{CELLS, FILES, Finding, OWNERS, Share, Target};
 
+/// As the core has it by default.
+const FAIR_WAIT_MS: u64 = 5_000;
+
 pub type Hold = (Mode, u32);
 
 /// What an owner holds on a byte: as it knows, and what a grant lays over that until acknowledged.
@@ -42,6 +45,8 @@ pub struct Waiting {
     /// Granted only over what its owner holds.
     pub upgrade: bool,
     pub granted: bool,
+    /// When it came.
+    pub since_ms: u64,
 }
 
 #[derive(Default)]
@@ -49,6 +54,7 @@ pub struct Model {
     pub cells: BTreeMap<(usize, usize), [Cell; CELLS]>,
     pub queue: Vec<Waiting>,
     pub shares: BTreeMap<(usize, usize), Share>,
+    pub now_ms: u64,
 }
 
 impl Model {
@@ -77,40 +83,43 @@ impl Model {
         (0..OWNERS.len()).any(|other| other != target.owner && self.blocks(other, target))
     }
 
-    /// Those among the first `ahead` in the queue that the target may not overtake.
-    pub fn in_front(&self, target: Target, ahead: usize) -> impl Iterator<Item = usize> {
-        let in_front = move |other: &&Waiting| {
+    /// Whether the target yields to one of the first `ahead` in the queue, having come then.
+    pub fn yields(&self, target: Target, ahead: usize, since_ms: u64) -> bool {
+        let client = |owner: usize| &OWNERS[owner][..1];
+        let holds =
+            |owner: usize, file: usize| (0..CELLS).any(|at| self.held(owner, file, at).is_some());
+        let of_client = |owner: &usize| client(*owner) == client(target.owner);
+        let to = |other: &Waiting| {
             !other.granted
                 && other.target.owner != target.owner
                 && other.target.overlaps(target)
                 && other.target.mode.conflicts(target.mode)
-                && !self.blocks(target.owner, other.target)
-                && (target.first.max(other.target.first)..=target.last.min(other.target.last))
-                    .any(|at| self.held(target.owner, target.file, at).is_none())
         };
-        self.queue[..ahead].iter().filter(in_front).map(|other| other.target.owner)
+        self.now_ms < since_ms + FAIR_WAIT_MS
+            && !(0..FILES.len()).any(|file| holds(target.owner, file))
+            && !(0..OWNERS.len()).filter(of_client).any(|owner| holds(owner, target.file))
+            && self.queue[..ahead].iter().any(to)
     }
 
-    /// Whom the target waits for, where it is behind the first `ahead`.
-    pub fn awaits(&self, target: Target, ahead: usize) -> Vec<usize> {
-        let holders =
-            (0..OWNERS.len()).filter(|&other| other != target.owner && self.blocks(other, target));
-        holders.chain(self.in_front(target, ahead)).collect()
+    /// Whom the target waits for.
+    pub fn awaits(&self, target: Target) -> Vec<usize> {
+        let others = (0..OWNERS.len()).filter(|&other| other != target.owner);
+        others.filter(|&other| self.blocks(other, target)).collect()
     }
 
-    pub fn deadlock(&self, target: Target, ahead: usize) -> bool {
-        self.cycle(target, ahead, |_| true)
+    pub fn deadlock(&self, target: Target) -> bool {
+        self.cycle(target, |_| true)
     }
 
     /// Whether the target waits for itself by requests of this kind.
-    fn cycle(&self, target: Target, ahead: usize, kind: impl Fn(&Waiting) -> bool) -> bool {
-        let mut open = self.awaits(target, ahead);
+    fn cycle(&self, target: Target, kind: impl Fn(&Waiting) -> bool) -> bool {
+        let mut open = self.awaits(target);
         let mut met = [false; OWNERS.len()];
         while let Some(owner) = open.pop() {
             if !std::mem::replace(&mut met[owner], true) {
-                let own = self.queue.iter().enumerate();
-                let own = own.filter(|(_, w)| !w.granted && w.target.owner == owner && kind(w));
-                open.extend(own.flat_map(|(at, waiting)| self.awaits(waiting.target, at)));
+                let own = self.queue.iter();
+                let own = own.filter(|w| !w.granted && w.target.owner == owner && kind(w));
+                open.extend(own.flat_map(|waiting| self.awaits(waiting.target)));
             }
         }
         met[target.owner]
@@ -119,15 +128,15 @@ impl Model {
     /// Those in a cycle of requests that all want it found: there must be none.
     pub fn overlooked(&self) -> Vec<Waiting> {
         let finds = |waiting: &Waiting| waiting.finding == Finding::Deadlocks;
-        let waiting = self.queue.iter().enumerate().filter(|(_, w)| !w.granted && finds(w));
-        waiting.filter(|&(at, w)| self.cycle(w.target, at, finds)).map(|(_, w)| *w).collect()
+        let waiting = self.queue.iter().filter(|w| !w.granted && finds(w));
+        waiting.filter(|w| self.cycle(w.target, finds)).copied().collect()
     }
 
     /// Ends a wait that the core says is in a cycle.
     pub fn end_deadlocked(&mut self, name: WaiterId) {
         let at = self.queue.iter().position(|waiting| waiting.name == name).unwrap();
         let Waiting { target, finding, granted, .. } = self.queue[at];
-        assert!(!granted && finding == Finding::Deadlocks && self.deadlock(target, at));
+        assert!(!granted && finding == Finding::Deadlocks && self.deadlock(target));
         self.abandon(at);
     }
 
@@ -214,7 +223,7 @@ impl Model {
         if let Some(at) = self.find(target) {
             if self.queue[at].granted {
                 self.accept(at);
-            } else if wait == Some(Finding::Deadlocks) && self.deadlock(target, at) {
+            } else if wait == Some(Finding::Deadlocks) && self.deadlock(target) {
                 self.abandon(at);
                 return "deadlock";
             } else if let Some(finding) = wait {
@@ -230,12 +239,15 @@ impl Model {
         if all {
             return "granted";
         }
-        if !self.awaits(target, self.queue.len()).is_empty() {
+        if self.conflict(target) {
             return match wait {
-                Some(Finding::Deadlocks) if self.deadlock(target, self.queue.len()) => "deadlock",
+                Some(Finding::Deadlocks) if self.deadlock(target) => "deadlock",
                 Some(_) => "blocked",
                 None => "conflict",
             };
+        }
+        if wait.is_some() && !upgrade && self.yields(target, self.queue.len(), self.now_ms) {
+            return "blocked";
         }
         self.each(target, |cell| *cell = wanted);
         "granted"
@@ -348,8 +360,9 @@ impl Model {
     }
 
     pub fn may_go(&self, at: usize) -> bool {
-        let Waiting { target, granted, .. } = self.queue[at];
-        !granted && !self.is_granted_in(target) && self.awaits(target, at).is_empty()
+        let Waiting { target, granted, upgrade, since_ms, .. } = self.queue[at];
+        let yields = !upgrade && self.yields(target, at, since_ms);
+        !granted && !self.is_granted_in(target) && !self.conflict(target) && !yields
     }
 
     /// Whether the owner has not yet answered a grant of any of these bytes.

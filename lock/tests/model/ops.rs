@@ -41,6 +41,7 @@ pub enum Op {
     FreeAll { owner: usize },
     Restarted { owner: usize, incarnation: u32 },
     ServerRestart,
+    Pass { ms: u64 },
 }
 
 impl fmt::Debug for Op {
@@ -67,6 +68,7 @@ impl fmt::Debug for Op {
                 write!(f, "restart of {} as {incarnation}", OWNERS[*owner])
             }
             Op::ServerRestart => write!(f, "restart of the server"),
+            Op::Pass { ms } => write!(f, "{ms} ms pass"),
         }
     }
 }
@@ -140,5 +142,6 @@ pub fn op() -> impl Strategy<Value = Op> {
             Op::Restarted { owner, incarnation }
         }),
         1 => Just(Op::ServerRestart),
+        2 => (1u64..6_000).prop_map(|ms| Op::Pass { ms }),
     ]
 }

@@ -76,6 +76,11 @@ impl Pair {
                 self.desk.call(input).1
             }
             Op::ServerRestart => self.server_restart(),
+            Op::Pass { ms } => {
+                self.desk.now_ms += ms;
+                self.model.now_ms = self.desk.now_ms;
+                self.desk.step(Input::Tick)
+            }
         };
         let mut told: Vec<WaiterId> = grants(&effects).into_iter().map(|(_, name)| name).collect();
         told.sort();
@@ -143,7 +148,9 @@ impl Pair {
                 if self.model.find(target).is_none() {
                     let name = self.desk.core.waiters().last().unwrap().waiter;
                     let granted = false;
-                    let waiting = Waiting { name, target, incarnation, finding, upgrade, granted };
+                    let since_ms = self.desk.now_ms;
+                    let waiting =
+                        Waiting { name, target, incarnation, finding, upgrade, granted, since_ms };
                     self.model.queue.push(waiting);
                 }
             }

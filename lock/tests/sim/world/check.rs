@@ -317,7 +317,7 @@ impl World {
         let (table, (step, _)) = (&server.table, &server.before);
         let mut wrong = table.shared_by_two();
         if server.core.grace().is_none() {
-            wrong = wrong.or_else(|| table.stuck());
+            wrong = wrong.or_else(|| table.stuck(now_ms));
         } else if *step == self.steps {
             let new = table.granted().find(|waiter| server.grants_now(self.steps, waiter));
             wrong = wrong.or_else(|| new.map(|waiter| format!("granted in grace: {waiter:?}")));

@@ -6,6 +6,9 @@ use cleat_lock::{Core, FileId, Limits, LockRecord, Mode, Range, WaiterId};
 
 use super::types::{CELLS, Deal, Span, who};
 
+/// As the core has it by default.
+const FAIR_WAIT_MS: u64 = 5_000;
+
 /// Host and process.
 pub type Who = (usize, usize);
 
@@ -23,6 +26,7 @@ pub struct Waiter {
     pub span: Span,
     pub incarnation: u32,
     pub granted: bool,
+    pub queued_ms: u64,
     pub timeout_ms: u64,
     pub silence_ms: u64,
 }
@@ -78,6 +82,7 @@ impl Table {
             span: span(&it.file, it.range, it.mode),
             incarnation: it.incarnation,
             granted: it.granted.is_some(),
+            queued_ms: it.queued_ms,
             timeout_ms: it.timeout_ms,
             silence_ms: it.silence_ms,
         });
@@ -149,27 +154,33 @@ impl Table {
     }
 
     /// A waiter with nothing in its way.
-    pub fn stuck(&self) -> Option<String> {
-        let free = self.waiting().find(|waiter| !self.is_held_up(waiter));
+    pub fn stuck(&self, now_ms: u64) -> Option<String> {
+        let free = |waiter: &&Waiter| !self.is_held_up(waiter) && !self.yields(waiter, now_ms);
+        let free = self.waiting().find(free);
         free.map(|waiter| format!("waits for nothing: {waiter:?}"))
     }
 
     fn is_held_up(&self, waiter: &Waiter) -> bool {
         let by_lock = |lock: &Lock| lock.who != waiter.who && conflict(lock.span, waiter.span);
-        let by_waiter = |other: &Waiter| {
+        let by_own_grant =
+            |other: &Waiter| other.who == waiter.who && overlap(other.span, waiter.span);
+        self.locks.iter().any(by_lock) || self.granted().any(by_own_grant)
+    }
+
+    /// Whether a request that nothing held forbids may still wait for one that came before.
+    fn yields(&self, waiter: &Waiter, now_ms: u64) -> bool {
+        let ahead = |other: &Waiter| {
             other.waiter < waiter.waiter
                 && other.who != waiter.who
                 && conflict(other.span, waiter.span)
-                && !self.locks.iter().any(|l| l.who == waiter.who && conflict(l.span, other.span))
-                && waiter.span.cells().any(|cell| {
-                    other.span.has(cell) && !self.covers(waiter.who, cell, Mode::Shared)
-                })
         };
-        let by_own_grant =
-            |other: &Waiter| other.who == waiter.who && overlap(other.span, waiter.span);
-        self.locks.iter().any(by_lock)
-            || self.waiting().any(by_waiter)
-            || self.granted().any(by_own_grant)
+        let busy = |lock: &Lock| {
+            lock.who == waiter.who
+                || (lock.who.0 == waiter.who.0 && lock.span.file == waiter.span.file)
+        };
+        now_ms < waiter.queued_ms + FAIR_WAIT_MS
+            && self.waiting().any(ahead)
+            && !self.locks.iter().any(busy)
     }
 
     /// Whether the owner waits for itself, through others.
@@ -178,11 +189,7 @@ impl Table {
         while let Some(who) = open.pop() {
             for waiter in self.waiting().filter(|waiter| waiter.who == who) {
                 let holders = self.locks.iter().filter(|lock| conflict(lock.span, waiter.span));
-                let ahead = self.waiting().filter(|other| {
-                    other.waiter < waiter.waiter && conflict(other.span, waiter.span)
-                });
-                let others = holders.map(|lock| lock.who).chain(ahead.map(|other| other.who));
-                for other in others.filter(|&other| other != who) {
+                for other in holders.map(|lock| lock.who).filter(|&other| other != who) {
                     if other == target {
                         return true;
                     }

@@ -206,6 +206,7 @@ fn lock_settings(config: &Config, exact: bool) -> lockd::Settings {
             limits: config.limits.clone(),
             recovery: config.recovery,
             unreachable_hold_ms: milliseconds(config.unreachable_hold),
+            fair_wait_ms: milliseconds(config.fair_wait),
             ..cleat_lock::Config::default()
         },
     }

@@ -73,7 +73,7 @@ fn owner(owner_id: &str, note: &Note<'_>) -> Owner {
 
 fn conflict(owner_id: &str, range: Range, mode: Mode) -> Outcome {
     let note = Note { svid: 5, oh: b"5@guest2" };
-    Outcome::Conflict(Conflict { owner: owner(owner_id, &note), range, mode, waits: false })
+    Outcome::Conflict(Conflict { owner: owner(owner_id, &note), range, mode })
 }
 
 fn range(offset: u64, length: u64) -> Range {

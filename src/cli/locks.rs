@@ -246,6 +246,6 @@ fn obstacles(claim: &ClaimLine) -> Vec<String> {
 fn waits_for(obstacle: &Obstacle) -> String {
     let Obstacle { id, waiting, client, svid, .. } = obstacle;
     let svid = svid.map(|svid| format!(" svid {svid}")).unwrap_or_default();
-    let how = if *waiting { ", which waits ahead" } else { "" };
+    let how = if *waiting { ", which came before" } else { "" };
     format!("waits for {} of {}{svid}{how}", short(id), printable(client))
 }

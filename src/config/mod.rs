@@ -43,6 +43,12 @@ pub const CLIENT_LEASE_S_MIN: u32 = 5;
 /// The longest such lease, in seconds.
 pub const CLIENT_LEASE_S_MAX: u32 = 24 * 3600;
 
+/// How long a blocking lock request yields at most to one that came before it, unless said
+/// otherwise, in seconds; 0 = not at all.
+pub const FAIR_WAIT_S: u32 = 5;
+/// The longest such time, in seconds.
+pub const FAIR_WAIT_S_MAX: u32 = 60;
+
 /// What the lock table survives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Durability {
@@ -83,6 +89,9 @@ pub struct Config {
     pub unreachable_hold: Duration,
     /// How long a client may answer nothing while others wait for its locks; `None` = for ever.
     pub client_lease: Option<Duration>,
+    /// How long a blocking lock request that nothing held forbids yields at most to one that came
+    /// before it; zero = not at all.
+    pub fair_wait: Duration,
     /// Bounds of the lock table.
     pub limits: Limits,
     /// What the lock table survives.
@@ -131,6 +140,8 @@ impl Config {
         let hold_s = draft.unreachable_hold_s.as_ref();
         let hold_s = judge_seconds(hold_s, UNREACHABLE_HOLD_S, &mut mistakes, &HOLD);
         let lease_s = judge_seconds(draft.client_lease_s.as_ref(), 0, &mut mistakes, &LEASE);
+        let fair_s = draft.fair_wait_s.as_ref();
+        let fair_s = judge_seconds(fair_s, FAIR_WAIT_S, &mut mistakes, &FAIR_WAIT);
         let recovery = judge_recovery(draft.recovery.as_ref(), &mut mistakes);
         let limits = limits::judge(&draft.limits, &mut mistakes);
         let durability = judge_word(draft.durability.as_ref(), &mut mistakes);
@@ -151,6 +162,7 @@ impl Config {
                 recovery,
                 unreachable_hold: Duration::from_secs(hold_s.into()),
                 client_lease: (lease_s > 0).then(|| Duration::from_secs(lease_s.into())),
+                fair_wait: Duration::from_secs(fair_s.into()),
                 limits,
                 durability,
                 rpcbind,
@@ -204,6 +216,8 @@ const HOLD: Seconds =
     Seconds { from: 1, to: UNREACHABLE_HOLD_S_MAX, or_zero: true, example: UNREACHABLE_HOLD_S };
 const LEASE: Seconds =
     Seconds { from: CLIENT_LEASE_S_MIN, to: CLIENT_LEASE_S_MAX, or_zero: true, example: 60 };
+const FAIR_WAIT: Seconds =
+    Seconds { from: 1, to: FAIR_WAIT_S_MAX, or_zero: true, example: FAIR_WAIT_S };
 
 fn judge_seconds(
     said: Option<&Said<String>>,

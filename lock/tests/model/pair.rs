@@ -76,11 +76,7 @@ impl Pair {
                 self.desk.call(input).1
             }
             Op::ServerRestart => self.server_restart(),
-            Op::Pass { ms } => {
-                self.desk.now_ms += ms;
-                self.model.now_ms = self.desk.now_ms;
-                self.desk.step(Input::Tick)
-            }
+            Op::Pass { ms } => self.pass(ms),
         };
         let mut told: Vec<WaiterId> = grants(&effects).into_iter().map(|(_, name)| name).collect();
         told.sort();
@@ -98,6 +94,11 @@ impl Pair {
         assert_eq!(told, expected, "grants");
         assert_eq!(self.model.overlooked().len(), 0, "{:?}", self.model.overlooked());
         self.compare();
+    }
+
+    fn pass(&mut self, ms: u64) -> Vec<Effect> {
+        self.model.now_ms += ms;
+        self.desk.tick_at(self.model.now_ms)
     }
 
     pub fn share(&mut self, owner: usize, file: usize, share: Share) -> Vec<Effect> {

@@ -56,7 +56,7 @@ pub(crate) struct Table {
     /// Owners (and the file) whose holdings grew or whose grants ended: that may let waiters of
     /// their own pass.
     grown: Vec<(u32, u32)>,
-    /// Owners that wait and whose locks changed: others may wait for them now.
+    /// Owners that wait and got a lock: others may wait for them now.
     pub(crate) changed: BTreeSet<u32>,
     /// Scratch of the search for deadlocks.
     walk: Walk,
@@ -123,8 +123,8 @@ impl Table {
         }
     }
 
-    /// Notes that an owner's locks on a file are others than before. Where nobody waits for the file
-    /// that makes nobody wait for anybody else.
+    /// Notes that an owner got a lock on a file. Where nobody waits for the file that makes nobody wait
+    /// for anybody else.
     fn note_changed(&mut self, owner: u32, file: u32) {
         let waits = |ix: u32| self.queue.get(ix).granted.is_none();
         if self.names.files[file].waiting() > 0 && self.queue.own_all(owner).any(waits) {

@@ -93,7 +93,6 @@ impl Table {
     /// Carries out a plan, in memory and as record changes.
     pub(crate) fn apply(&mut self, plan: Plan, ids: &mut Ids, fx: &mut Vec<Effect>) {
         let Plan { owner, file, range, put, cuts, .. } = plan;
-        self.note_changed(owner, file);
         let id = put.is_some().then(|| ids.fresh());
         for cut in cuts {
             self.note_weakened(&cut, range, put.as_ref());
@@ -105,6 +104,7 @@ impl Table {
             let ix = self.insert_lock(range, held);
             fx.push(self.put_lock(ix));
             self.note_grown(owner, file);
+            self.note_changed(owner, file);
         }
     }
 
@@ -143,7 +143,6 @@ impl Table {
     pub(crate) fn release(&mut self, ix: u32, fx: &mut Vec<Effect>) {
         let range = self.locks.range(ix);
         let held = self.remove_lock(ix);
-        self.note_changed(held.owner, held.file);
         self.note_freed(held.file, range, held.attrs.mode);
         fx.push(self.delete_lock(&held));
     }

@@ -31,15 +31,18 @@ impl LocalFs {
     ) -> Result<()> {
         let changing = self.changes.begin(file);
         let node = self.resolve(file)?;
-        let before = node.stat.attributes;
-        *wcc = Wcc { before: Some(before), after: Some(before) };
-        if guard.is_some_and(|ctime| ctime != before.changed) {
-            return Err(FsError::NotSync);
+        {
+            let _others_wait = self.changes.one_by_one(&node.stat);
+            let before = self.stat(&node)?.attributes;
+            *wcc = Wcc { before: Some(before), after: Some(before) };
+            if guard.is_some_and(|ctime| ctime != before.changed) {
+                return Err(FsError::NotSync);
+            }
+            let result = self.apply_attributes(who, &node, set);
+            wcc.after = self.after(&node);
+            changing.judge(wcc);
+            result?;
         }
-        let result = self.apply_attributes(who, &node, set);
-        wcc.after = self.after(&node);
-        changing.judge(wcc);
-        result?;
         self.sync_attributes(&node)
     }
 
@@ -120,7 +123,7 @@ impl LocalFs {
         Ok(true)
     }
 
-    fn change_mode(&self, node: &Node, mode: u32) -> Result<()> {
+    pub(super) fn change_mode(&self, node: &Node, mode: u32) -> Result<()> {
         if node.stat.attributes.kind == Kind::Symlink {
             // Nobody asks a symbolic link for its mode.
             return Ok(());

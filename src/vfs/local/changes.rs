@@ -7,13 +7,27 @@
 //! programs of this machine change meanwhile cannot be known here.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::stat::Stat;
 use crate::vfs::{FileHandle, Wcc};
 
 /// The files that are being changed: as many as calls run.
-#[derive(Default)]
-pub(super) struct Changes(Mutex<HashMap<FileHandle, Running>>);
+pub(super) struct Changes {
+    running: Mutex<HashMap<FileHandle, Running>>,
+    /// One of them is held from the look at a file that a change of its attributes depends on to
+    /// the end of that change.
+    turns: [Mutex<()>; TURNS],
+}
+
+/// How many files' attributes can be changed at a time: those whose numbers differ modulo this.
+const TURNS: usize = 64;
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self { running: Mutex::default(), turns: std::array::from_fn(|_| Mutex::default()) }
+    }
+}
 
 #[derive(Default)]
 struct Running {
@@ -40,7 +54,14 @@ impl Changes {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut HashMap<FileHandle, Running>) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Keeps other changes of a file's attributes away until dropped: between SETATTR's look at the
+    /// ctime that guards it and its change (RFC 1813 3.3.2) no other comes.
+    pub(super) fn one_by_one(&self, stat: &Stat) -> MutexGuard<'_, ()> {
+        let turn = usize::try_from(stat.attributes.fileid % TURNS as u64).unwrap_or(0);
+        self.turns[turn].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

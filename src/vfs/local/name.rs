@@ -6,7 +6,7 @@ use cleat_mount::Identity;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::identity::{act_as, act_as_server};
+use super::identity::act_as;
 use super::open::Node;
 use super::stat::{MODE_BITS, may_execute};
 use super::table::Place;
@@ -149,10 +149,7 @@ impl LocalFs {
                 rustix::fs::openat(&dir.node, name, flags, mode)
             };
             match made {
-                Ok(fd) => {
-                    self.kept.keep(&self.stat(&fd)?, &fd);
-                    return self.made(who, dir, name, fd, &set);
-                }
+                Ok(fd) => return self.made(who, dir, name, fd, &set),
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -284,7 +281,7 @@ impl LocalFs {
             Ok(true) => self.sync_attributes(&node)?,
             Ok(false) => {}
             Err(error) => {
-                self.unmake(dir, name, &node);
+                self.unmake(who, dir, name, &node);
                 return Err(error);
             }
         }
@@ -293,13 +290,14 @@ impl LocalFs {
         Ok((self.handle_of(dir, name, &node)?, node.stat.attributes))
     }
 
-    /// Takes back what was just made and is not as it was asked for.
-    fn unmake(&self, dir: &Dir<'_>, name: &[u8], node: &Node) {
+    /// Takes back what was just made and is not as it was asked for, as who made it: another may have
+    /// put a file of its own there meanwhile.
+    fn unmake(&self, who: &Identity, dir: &Dir<'_>, name: &[u8], node: &Node) {
         let flags = match node.stat.attributes.kind {
             Kind::Directory => AtFlags::REMOVEDIR,
             _ => AtFlags::empty(),
         };
-        if let Ok(_server) = act_as_server()
+        if let Ok(_maker) = act_as(who)
             && let Ok(found) = self.child(&dir.node, name)
             && (found.stat.dev, found.stat.attributes.fileid)
                 == (node.stat.dev, node.stat.attributes.fileid)

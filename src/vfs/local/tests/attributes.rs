@@ -165,3 +165,28 @@ fn space_and_limits_are_told(lab: Lab) {
         assert_eq!(lab.set(&alice(), &file, &larger), os(Errno::FBIG));
     }
 }
+
+#[test]
+fn of_changes_guarded_by_one_ctime_one_passes() {
+    let lab = Lab::new(false);
+    let file = lab.create(&alice(), "file", 0o600);
+    for round in 0..200 {
+        let guard = lab.fs.attributes(&file).unwrap().changed;
+        // The kernel's clock has ticked, or a change would leave the ctime as it is.
+        while lab.fs.attributes(&lab.create(&alice(), &format!("{round}"), 0)).unwrap().changed
+            <= guard
+        {
+            lab.remove(&alice(), &format!("{round}")).unwrap();
+        }
+        let set = |mode| {
+            let set = with_mode(mode);
+            let wcc = &mut Wcc::default();
+            lab.fs.set_attributes(&alice(), &file, &set, Some(guard), wcc).is_ok()
+        };
+        let passed = std::thread::scope(|scope| {
+            let calls = [0o600, 0o640, 0o644].map(|mode| scope.spawn(move || set(mode)));
+            calls.into_iter().map(|call| call.join().unwrap()).filter(|ok| *ok).count()
+        });
+        assert_eq!(passed, 1, "round {round}");
+    }
+}

@@ -13,14 +13,16 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cleat_mount::wire::MountError;
 use cleat_mount::{Access, ExportTable, Identity};
 use rustix::io::Errno;
 use siphasher::sip::SipHasher24;
+use tokio_util::sync::CancellationToken;
 
 use crate::disk::Disk;
-use crate::rpc_server::Call;
+use crate::rpc_server::{Call, Work};
 use crate::vfs::local::{HandleTable, LocalFs, LocalOptions};
 use crate::vfs::{
     Attributes, FILE_HANDLE_BYTES_MAX, FileHandle, FileIdentity, FileSystem, FsError, Kind,
@@ -86,6 +88,24 @@ pub enum ExportsError {
         /// File systems given.
         filesystems: usize,
     },
+}
+
+/// How often file systems let go of what they hold for no use.
+pub const TIDY: Duration = Duration::from_secs(5);
+
+/// Starts a task for each export in which its file system lets go of what it holds for no use, until
+/// `stop`. One whose disk hangs holds up no other.
+pub fn keep_tidy(exports: &Exports, every: Duration, stop: &CancellationToken) {
+    for (fs, disk) in exports.filesystems.iter().zip(&exports.disks) {
+        let (fs, disk, stop) = (Arc::clone(fs), disk.clone(), stop.clone());
+        tokio::spawn(async move {
+            while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
+                let fs = Arc::clone(&fs);
+                // Where the disk hangs, the next time will do.
+                let _ = disk.run(Work::Files, move || fs.tidy()).await;
+            }
+        });
+    }
 }
 
 /// The exports with their file systems, and the key that makes handles.

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use crate::admin::{self, Admin};
 use crate::config::{Config, Durability};
-use crate::exports::{Exports, ExportsError};
+use crate::exports::{self, Exports, ExportsError};
 use crate::lockd::{self, Lockd, Nlm};
 use crate::mountd::Mountd;
 use crate::nfs::Nfs;
@@ -91,6 +91,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let (called, watched) = (lockd.clone(), Arc::clone(&exports));
     tokio::spawn(lockd::call_back(called, watched, granted, grant_results, background.clone()));
     watch_clients(&config, &lockd, &background);
+    exports::keep_tidy(&exports, exports::TIDY, &background);
     let admin = Admin {
         lockd: lockd.clone(),
         exports,
@@ -246,10 +247,8 @@ fn programs(
     let mount_exports = Arc::clone(exports);
     let find_root = move |path: &[u8], call: &_| mount_exports.mount_root(path, call);
     let mountd = Mountd::new(Arc::clone(&config.exports), exports.disks().to_vec(), find_root);
-    // Another one for each instance: by it clients know that unstable writes may be lost.
-    let (verifier, _) = uuid::Uuid::new_v4().as_u64_pair();
     vec![
-        Arc::new(Nfs::new(Arc::clone(exports), verifier.to_be_bytes())),
+        Arc::new(Nfs::new(Arc::clone(exports))),
         Arc::new(mountd),
         Arc::new(nlm),
         Arc::new(statd.clone()),

@@ -6,7 +6,7 @@ use super::args::{Range, Write};
 use super::status::Status;
 use super::wire::Handle;
 use super::{IO_BYTES_MAX, Request};
-use crate::vfs::{Attributes, Data, Stability, Wcc};
+use crate::vfs::{Attributes, Data, Wcc, Written};
 
 /// The last offset that a file can have, as off_t is signed.
 const OFFSET_MAX: u64 = i64::MAX as u64;
@@ -75,21 +75,17 @@ pub(super) fn write(request: &Request<'_>, args: &Write<'_>) -> Writer {
     let written = try_write(request, args, &mut wcc);
     request.answer(
         written,
-        |writer, (count, committed, verifier)| {
+        |writer, written| {
             writer.put(&wcc);
-            writer.u32(count);
-            writer.put(&committed);
-            writer.fixed(&verifier);
+            writer.u32(written.count);
+            writer.put(&written.stability);
+            writer.fixed(&written.verifier);
         },
         |writer| writer.put(&wcc),
     )
 }
 
-fn try_write(
-    request: &Request<'_>,
-    args: &Write<'_>,
-    wcc: &mut Wcc,
-) -> Result<(u32, Stability, [u8; 8]), Status> {
+fn try_write(request: &Request<'_>, args: &Write<'_>, wcc: &mut Wcc) -> Result<Written, Status> {
     let Range { file, offset, count } = args.range;
     let target = request.writable(file)?;
     // Fewer bytes than the count says are no data to write; of more, the count says how many.
@@ -98,10 +94,7 @@ fn try_write(
         return Err(Status::FBig);
     }
     let data = &data[..data.len().min(IO_BYTES_MAX as usize)];
-    let verifier = request.verifier.get();
-    let (count, committed) =
-        target.fs.write(&target.who, &target.file, offset, data, args.stability, wcc)?;
-    Ok((count, committed, verifier))
+    Ok(target.fs.write(&target.who, &target.file, offset, data, args.stability, wcc)?)
 }
 
 /// COMMIT (RFC 1813 3.3.21). Changes nothing that a reader sees, so a read-only export permits
@@ -124,6 +117,5 @@ fn try_commit(request: &Request<'_>, args: Range<'_>, wcc: &mut Wcc) -> Result<[
     let offset = args.offset.min(OFFSET_MAX);
     let fits = OFFSET_MAX - offset >= args.count.into();
     let count = if fits { args.count } else { 0 };
-    target.fs.commit(&target.who, &target.file, offset, count, wcc)?;
-    Ok(request.verifier.get())
+    Ok(target.fs.commit(&target.who, &target.file, offset, count, wcc)?)
 }

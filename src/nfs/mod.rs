@@ -12,7 +12,6 @@ mod dir;
 mod fs;
 mod name;
 pub mod status;
-mod verifier;
 mod wire;
 
 #[cfg(test)]
@@ -24,7 +23,6 @@ use std::sync::Arc;
 use cleat_rpc::{Fault, Reply, Writer};
 
 use self::status::Status;
-use self::verifier::WriteVerifier;
 use self::wire::{HANDLE_BYTES_MAX, Handle};
 use crate::disk::{Disk, Unfinished};
 use crate::exports::{Exports, Refusal, Target};
@@ -107,16 +105,13 @@ impl Handles for Hanging {
 #[derive(Clone)]
 pub struct Nfs {
     handles: Arc<dyn Handles>,
-    verifier: Arc<WriteVerifier>,
 }
 
 impl Nfs {
-    /// Serves these exports. The `verifier` is that of WRITE and COMMIT and must differ from
-    /// every earlier server's, for by it a client knows that unstable writes may be lost
-    /// (RFC 1813 3.3.7).
+    /// Serves these exports.
     #[must_use]
-    pub fn new(exports: Arc<Exports>, verifier: [u8; 8]) -> Self {
-        Self { handles: exports, verifier: Arc::new(WriteVerifier::new(verifier)) }
+    pub fn new(exports: Arc<Exports>) -> Self {
+        Self { handles: exports }
     }
 
     /// Answers what is certain not to block. Work on what is cached belongs here too once a file
@@ -136,7 +131,7 @@ impl Nfs {
     }
 
     fn run_on(&self, handles: &dyn Handles, call: &Call) -> Reply {
-        let request = Request { handles, call, verifier: &self.verifier };
+        let request = Request { handles, call };
         let mut args = call.arguments();
         Ok(match call.header.procedure {
             procedure::NULL => Writer::new(),
@@ -228,7 +223,6 @@ impl Program for Nfs {
 struct Request<'a> {
     handles: &'a dyn Handles,
     call: &'a Call,
-    verifier: &'a WriteVerifier,
 }
 
 impl Request<'_> {
@@ -263,14 +257,6 @@ impl Request<'_> {
             }
             Err(status) => {
                 let procedure = self.call.header.procedure;
-                if status.tells_of_lost_writes(procedure) {
-                    tracing::error!(
-                        procedure,
-                        ?status,
-                        "storage failed: clients are to write again"
-                    );
-                    self.verifier.change();
-                }
                 writer.u32(status.within(procedure) as u32);
                 fail(&mut writer);
             }

@@ -92,19 +92,6 @@ impl Status {
             _ => self,
         }
     }
-
-    /// Whether bytes that any client wrote may be gone with this failure: a procedure that syncs a
-    /// file's content is told by the kernel what could not be stored, and nobody is told again.
-    /// Where a full disk or a quota refuses the procedure's own work, nothing is lost by it.
-    #[must_use]
-    pub fn tells_of_lost_writes(self, procedure: u32) -> bool {
-        use procedure::*;
-        match self {
-            Self::Io => matches!(procedure, SETATTR | WRITE | CREATE | LINK | COMMIT),
-            Self::NoSpc | Self::DQuot => procedure == COMMIT,
-            _ => false,
-        }
-    }
 }
 
 impl From<Refusal> for Status {

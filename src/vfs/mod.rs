@@ -5,12 +5,15 @@
 
 #[cfg(target_os = "linux")]
 pub mod local;
+mod verifier;
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use cleat_mount::Identity;
 use rustix::io::Errno;
+
+pub use self::verifier::WriteVerifier;
 
 /// The most bytes of a file system's own handle: what NFSv3's 64 leave beside export and check.
 pub const FILE_HANDLE_BYTES_MAX: usize = 46;
@@ -220,6 +223,17 @@ pub const ACCESS_DELETE: AccessBits = 0x10;
 /// ACCESS3_EXECUTE.
 pub const ACCESS_EXECUTE: AccessBits = 0x20;
 
+/// What WRITE did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// How many bytes.
+    pub count: u32,
+    /// How far they are on their way to storage.
+    pub stability: Stability,
+    /// The write verifier, as it was before they were written.
+    pub verifier: [u8; 8],
+}
+
 /// What READ brings.
 #[derive(Debug, Clone)]
 pub struct Data {
@@ -367,8 +381,8 @@ pub trait FileSystem: Send + Sync {
         after: &mut Option<Attributes>,
     ) -> Result<Data>;
 
-    /// Writes all of `data` at `offset`, to storage as far as `stability` asks, and returns how
-    /// many bytes were written and how stable they are. The owner may always write (RFC 1813 4.4).
+    /// Writes all of `data` at `offset`, to storage as far as `stability` asks. The owner may always
+    /// write (RFC 1813 4.4).
     fn write(
         &self,
         who: &Identity,
@@ -377,10 +391,11 @@ pub trait FileSystem: Send + Sync {
         data: &[u8],
         stability: Stability,
         wcc: &mut Wcc,
-    ) -> Result<(u32, Stability)>;
+    ) -> Result<Written>;
 
     /// Brings what was written to stable storage, at least `count` bytes from `offset` (0 = to
-    /// the end of the file).
+    /// the end of the file). Gives the write verifier: it is another than that of a WRITE before
+    /// where what that wrote may be lost, whoever was told of the failure.
     fn commit(
         &self,
         who: &Identity,
@@ -388,7 +403,7 @@ pub trait FileSystem: Send + Sync {
         offset: u64,
         count: u32,
         wcc: &mut Wcc,
-    ) -> Result<()>;
+    ) -> Result<[u8; 8]>;
 
     /// Makes a regular file.
     fn create(
@@ -487,4 +502,7 @@ pub trait FileSystem: Send + Sync {
 
     /// The limits that hold at this file.
     fn fs_limits(&self, file: &FileHandle) -> Result<FsLimits>;
+
+    /// Lets go of what is held for no use. Called every few seconds, on a thread that may block.
+    fn tidy(&self) {}
 }

@@ -2,27 +2,27 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The verifier of WRITE and COMMIT (RFC 1813 3.3.7 and 3.3.21).
-///
-/// The kernel tells of bytes that it could not bring to storage once, to whoever syncs the file
-/// next, and forgets them. All the other clients that wrote to the file have to learn it too, so
-/// the verifier changes then as if the server had started anew.
+/// The verifier of WRITE and COMMIT in one file system (RFC 1813 3.3.7 and 3.3.21): no instance of
+/// a server has one that an earlier instance had, and it changes when unstable writes may be lost.
 #[derive(Debug)]
-pub(super) struct WriteVerifier(AtomicU64);
+pub struct WriteVerifier(AtomicU64);
+
+impl Default for WriteVerifier {
+    fn default() -> Self {
+        Self(AtomicU64::new(uuid::Uuid::new_v4().as_u64_pair().0))
+    }
+}
 
 impl WriteVerifier {
-    pub(super) fn new(first: [u8; 8]) -> Self {
-        Self(AtomicU64::new(u64::from_be_bytes(first)))
-    }
-
-    /// WRITE takes it before it writes and COMMIT after it synced: of a failure in between, either
-    /// then says so.
-    pub(super) fn get(&self) -> [u8; 8] {
+    /// A WRITE takes it before it writes, and a COMMIT after it synced: if a sync fails in between,
+    /// the two differ.
+    #[must_use]
+    pub fn get(&self) -> [u8; 8] {
         self.0.load(Ordering::SeqCst).to_be_bytes()
     }
 
-    /// Unstable writes may be lost.
-    pub(super) fn change(&self) {
+    /// Says to all clients that their unstable writes may be lost.
+    pub fn change(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }

@@ -98,10 +98,28 @@ impl Server {
 
     /// The same with a word for how clients find it.
     pub fn start_as(home: &Path, listen: &str, rpcbind: &str, more: &[&str]) -> Self {
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_cleat")), home, listen, rpcbind, more)
+    }
+
+    /// As [`Server::start`], by a user who is not root and owns what is served and remembered.
+    pub fn start_unprivileged(home: &Path, user: u32, more: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cleat"));
+        std::os::unix::process::CommandExt::uid(&mut command, user);
+        std::os::unix::process::CommandExt::gid(&mut command, user);
+        Self::start_by(command, home, "0.0.0.0:0", "off", more)
+    }
+
+    fn start_by(
+        mut command: Command,
+        home: &Path,
+        listen: &str,
+        rpcbind: &str,
+        more: &[&str],
+    ) -> Self {
         static LOGS: AtomicU32 = AtomicU32::new(0);
         let number = LOGS.fetch_add(1, Ordering::Relaxed);
         let log = home.join(format!("server-{number}.log"));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cleat"))
+        let mut child = command
             .args(["serve", "--listen", listen, "--rpcbind", rpcbind])
             .arg("--state-dir")
             .arg(home.join("state"))

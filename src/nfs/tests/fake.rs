@@ -7,12 +7,14 @@ use cleat_mount::Identity;
 use rustix::io::Errno;
 
 use super::super::Handles;
+use super::VERIFIER;
 use crate::disk::Disk;
 use crate::exports::{Refusal, Target};
 use crate::rpc_server::Call;
 use crate::vfs::{
     AccessBits, Attributes, CreateHow, Data, Entry, FileHandle, FileIdentity, FileSystem, FsError,
     FsLimits, FsStat, Kind, Listing, Node, Result, SetAttributes, Stability, Timestamp, Wcc,
+    Written,
 };
 
 /// As whom every call must come.
@@ -224,10 +226,14 @@ impl FileSystem for Fake {
         data: &[u8],
         stability: Stability,
         wcc: &mut Wcc,
-    ) -> Result<(u32, Stability)> {
+    ) -> Result<Written> {
         *wcc = self.wcc();
         let count = u32::try_from(data.len()).expect("short");
-        self.ask(who, format!("write {offset} {count} {stability:?}"), (count, stability))
+        self.ask(
+            who,
+            format!("write {offset} {count} {stability:?}"),
+            Written { count, stability, verifier: VERIFIER },
+        )
     }
 
     fn commit(
@@ -237,9 +243,9 @@ impl FileSystem for Fake {
         offset: u64,
         count: u32,
         wcc: &mut Wcc,
-    ) -> Result<()> {
+    ) -> Result<[u8; 8]> {
         *wcc = self.wcc();
-        self.ask(who, format!("commit {offset} {count}"), ())
+        self.ask(who, format!("commit {offset} {count}"), VERIFIER)
     }
 
     fn create(

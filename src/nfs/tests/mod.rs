@@ -23,8 +23,7 @@ const VERIFIER: [u8; 8] = *b"instance";
 fn nfs(fake: Fake) -> (Nfs, Arc<Fake>) {
     let fake = Arc::new(fake);
     let handles = FakeHandles { fs: Arc::clone(&fake), disk: Disk::new("/a".into()) };
-    let verifier = Arc::new(WriteVerifier::new(VERIFIER));
-    (Nfs { handles: Arc::new(handles), verifier }, fake)
+    (Nfs { handles: Arc::new(handles) }, fake)
 }
 
 fn call(procedure: u32, arguments: impl Into<Bytes>) -> Call {

@@ -5,13 +5,12 @@ use std::os::fd::AsFd;
 
 use bytes::Bytes;
 use cleat_mount::Identity;
-use rustix::fs::OFlags;
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::LocalFs;
 use super::identity::{act_as, act_as_server};
 use super::open::regular;
-use crate::vfs::{Attributes, Data, FileHandle, Result, Stability, Wcc};
+use crate::vfs::{Attributes, Data, FileHandle, Result, Stability, Wcc, Written};
 
 /// The most bytes that one READ allocates, whatever was asked.
 const READ_BYTES_MAX: usize = 4 << 20;
@@ -56,44 +55,49 @@ impl LocalFs {
         data: &[u8],
         stability: Stability,
         wcc: &mut Wcc,
-    ) -> Result<(u32, Stability)> {
+    ) -> Result<Written> {
         let changing = self.changes.begin(file);
         let node = self.resolve(file)?;
         let before = Some(node.stat.attributes);
         *wcc = Wcc { before, after: before };
         let end = offset.checked_add(data.len() as u64).filter(|end| *end <= OFFSET_MAX);
         end.ok_or(Errno::FBIG)?;
+        let verifier = self.verifier.get();
         let _acting = act_as(who)?;
         let fd = self.open_to_write(who, &node)?;
-        let written = put(&fd, data, offset, stability);
-        wcc.after = self.after(&fd);
+        let written = if stability == Stability::Unstable {
+            let file = self.files.hold(&node.stat, fd, &self.verifier);
+            file.will_write();
+            put(&file, data, offset, stability)
+        } else {
+            put(&fd, data, offset, stability)
+        };
+        wcc.after = self.after(&node);
         changing.judge(wcc);
-        Ok((u32::try_from(written?).map_err(|_| Errno::FBIG)?, stability))
+        let count = u32::try_from(written?).map_err(|_| Errno::FBIG)?;
+        Ok(Written { count, stability, verifier })
     }
 
     /// COMMIT (RFC 1813 3.3.21). The server does it for whoever asks: a writer who lost the right
     /// to write meanwhile must still learn whether the bytes are safe. The attributes go with the
     /// bytes, so that after a crash no mtime is older than the content that clients cached.
-    pub(super) fn commit_data(&self, file: &FileHandle, wcc: &mut Wcc) -> Result<()> {
+    pub(super) fn commit_data(&self, file: &FileHandle, wcc: &mut Wcc) -> Result<[u8; 8]> {
         let changing = self.changes.begin(file);
         let node = self.resolve(file)?;
         let before = Some(node.stat.attributes);
         *wcc = Wcc { before, after: before };
         regular(&node)?;
         let _server = act_as_server()?;
-        let result = self.sync_file(&node);
+        let result = match self.files.get(&node.stat) {
+            Some(file) => file.sync(&self.verifier),
+            None => {
+                let fd = self.reopen_to_sync(&node)?;
+                self.files.sync_other(&node.stat, fd, &self.verifier)
+            }
+        };
         wcc.after = self.after(&node);
         changing.judge(wcc);
         result
-    }
-
-    /// Brings a regular file or a directory to storage.
-    pub(super) fn sync_file(&self, file: impl AsFd) -> Result<()> {
-        match self.reopen(&file, OFlags::RDONLY) {
-            Ok(fd) => Ok(rustix::fs::fsync(fd)?),
-            // It may not be read by the user who started the server: all of the disk, then.
-            Err(_) => Ok(rustix::fs::syncfs(&self.root)?),
-        }
     }
 }
 

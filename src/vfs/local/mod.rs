@@ -7,9 +7,9 @@ mod attr;
 mod changes;
 mod data;
 mod dir;
+mod files;
 mod handle;
 mod identity;
-mod kept;
 mod limits;
 mod name;
 mod open;
@@ -26,21 +26,21 @@ use std::hash::Hasher;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use cleat_mount::Identity;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use siphasher::sip::SipHasher24;
 
+pub use self::files::{IDLE, OPEN_FILES_MAX};
 pub use self::identity::{prepare_process, switches};
-pub use self::kept::KEPT_FILES_MAX;
 pub use self::table::{HANDLE_CACHE_RECORDS_MAX, HANDLE_NAMES_MAX, HandleTable, MemoryHandleTable};
 use self::tree::Tree;
 use super::{
     AccessBits, Attributes, CreateHow, Data, Entry, FileHandle, FileIdentity, FileSystem, FsError,
     FsLimits, FsStat, Kind, Listing, Node, Result, SetAttributes, Stability, Timestamp, Wcc,
-    Whereabouts,
+    Whereabouts, WriteVerifier, Written,
 };
 
 /// The first byte of a handle that the kernel made, and of an identity taken from one.
@@ -84,7 +84,10 @@ pub struct LocalFs {
     handles: Handles,
     /// /proc/self/fd, by which an open file is opened again.
     descriptors: OwnedFd,
-    kept: kept::Kept,
+    files: files::OpenFiles,
+    verifier: WriteVerifier,
+    /// Held while a file's owner is lent a right.
+    lending: Mutex<()>,
     changes: changes::Changes,
     options: LocalOptions,
 }
@@ -118,7 +121,9 @@ impl LocalFs {
             handles,
             root,
             descriptors,
-            kept: kept::Kept::default(),
+            files: files::OpenFiles::default(),
+            verifier: WriteVerifier::default(),
+            lending: Mutex::default(),
             changes: changes::Changes::default(),
             options,
         })
@@ -262,7 +267,7 @@ impl FileSystem for LocalFs {
         data: &[u8],
         stability: Stability,
         wcc: &mut Wcc,
-    ) -> Result<(u32, Stability)> {
+    ) -> Result<Written> {
         self.write_data(who, file, offset, data, stability, wcc)
     }
 
@@ -273,7 +278,7 @@ impl FileSystem for LocalFs {
         _offset: u64,
         _count: u32,
         wcc: &mut Wcc,
-    ) -> Result<()> {
+    ) -> Result<[u8; 8]> {
         self.commit_data(file, wcc)
     }
 
@@ -384,5 +389,11 @@ impl FileSystem for LocalFs {
 
     fn fs_limits(&self, file: &FileHandle) -> Result<FsLimits> {
         self.limits(file)
+    }
+
+    fn tidy(&self) {
+        if let Ok(_server) = identity::act_as_server() {
+            self.files.tidy(&self.verifier, std::time::Instant::now());
+        }
     }
 }

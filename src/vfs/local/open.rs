@@ -6,6 +6,7 @@
 //! stays untouched.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::PoisonError;
 
 use cleat_mount::Identity;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -28,6 +29,8 @@ const INSIDE: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_MAGICLINKS);
 /// How often a name is looked up that seems to lead out of its directory.
 const OUTSIDE_TRIES: usize = 8;
+/// What an owner needs to read, write and search.
+const MODE_OWNER_ALL: u32 = 0o700;
 /// The most directories between a directory and the root.
 pub(super) const DEPTH_MAX: usize = 1024;
 
@@ -142,8 +145,7 @@ impl LocalFs {
         regular(node)?;
         match self.reopen(node, OFlags::RDONLY) {
             Err(FsError::Os(Errno::ACCESS)) if owns(who, node) || may_execute(node) => {
-                let _server = act_as_server()?;
-                self.reopen(node, OFlags::RDONLY)
+                self.reopen_as_owner(node, OFlags::RDONLY)
             }
             other => other,
         }
@@ -155,14 +157,37 @@ impl LocalFs {
         regular(node)?;
         match self.reopen(node, OFlags::WRONLY) {
             Err(FsError::Os(Errno::ACCESS)) if owns(who, node) => {
-                if let Some(fd) = self.kept.get(&node.stat)? {
-                    return Ok(fd);
-                }
-                let _server = act_as_server()?;
-                self.reopen(node, OFlags::WRONLY)
+                self.reopen_as_owner(node, OFlags::WRONLY)
             }
             other => other,
         }
+    }
+
+    /// Opens a regular file or a directory to sync it, as the server.
+    pub(super) fn reopen_to_sync(&self, node: &Node) -> Result<OwnedFd> {
+        match self.reopen(node, OFlags::RDONLY) {
+            Err(FsError::Os(Errno::ACCESS)) => self.reopen_as_owner(node, OFlags::RDONLY),
+            other => other,
+        }
+    }
+
+    /// Opens a file as the server, for its owner, whatever the mode. Root may. Any other server owns
+    /// the file itself then, and gives its owner the right for as long as it takes to open it: a
+    /// client that made a file of mode 0444 has it open for writing, and a server that was started
+    /// anew meanwhile has not.
+    fn reopen_as_owner(&self, node: &Node, flags: OFlags) -> Result<OwnedFd> {
+        let _server = act_as_server()?;
+        match self.reopen(node, flags) {
+            Err(FsError::Os(Errno::ACCESS)) => {}
+            other => return other,
+        }
+        // Nobody else is to take the lent right for the file's own.
+        let _alone = self.lending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mode = self.stat(node)?.attributes.mode;
+        self.change_mode(node, mode | MODE_OWNER_ALL)?;
+        let opened = self.reopen(node, flags);
+        self.change_mode(node, mode)?;
+        opened
     }
 }
 

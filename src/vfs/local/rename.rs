@@ -109,7 +109,7 @@ impl LocalFs {
 
     /// What a name stands for, where something is kept of files by name.
     fn noted(&self, dir: &Dir<'_>, name: &[u8]) -> Result<Option<Node>> {
-        if matches!(self.handles, Handles::Kernel) && self.kept.is_empty() {
+        if matches!(self.handles, Handles::Kernel) && self.files.is_empty() {
             return Ok(None);
         }
         let _server = act_as_server()?;
@@ -125,7 +125,7 @@ impl LocalFs {
             _ => self.after(node).map_or(0, |now| now.links),
         };
         if links == 0 {
-            self.kept.drop_file(&node.stat);
+            self.files.drop_removed(&node.stat);
         }
         match &self.handles {
             Handles::Table(tree) => {

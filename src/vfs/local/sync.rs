@@ -16,7 +16,7 @@ impl LocalFs {
             return Ok(());
         }
         let _server = act_as_server()?;
-        dirs.iter().try_for_each(|dir| self.sync_file(dir))
+        dirs.iter().try_for_each(|dir| Ok(rustix::fs::fsync(self.reopen_to_sync(dir)?)?))
     }
 
     /// After attributes were changed.
@@ -26,8 +26,9 @@ impl LocalFs {
         }
         let _server = act_as_server()?;
         match node.stat.attributes.kind {
-            Kind::Regular | Kind::Directory => self.sync_file(node),
-            // Neither a symbolic link nor a device can be synced by itself.
+            Kind::Regular | Kind::Directory => Ok(rustix::fs::fsync(self.reopen_to_sync(node)?)?),
+            // Neither a symbolic link nor a device can be opened to be synced, and the sync of the
+            // directory that names it does not reach what changed in its own inode alone.
             _ => Ok(rustix::fs::syncfs(&self.root)?),
         }
     }

@@ -76,7 +76,7 @@ impl Lab {
 
     fn write(&self, who: &Identity, file: &FileHandle, data: &[u8]) -> Result<u32> {
         let wcc = &mut Wcc::default();
-        Ok(self.fs.write(who, file, 0, data, Stability::Unstable, wcc)?.0)
+        Ok(self.fs.write(who, file, 0, data, Stability::Unstable, wcc)?.count)
     }
 
     fn read(&self, who: &Identity, file: &FileHandle) -> Result<Vec<u8>> {

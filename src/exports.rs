@@ -62,6 +62,8 @@ pub struct Target {
     pub who: Identity,
     /// Whether the export is read-only for the caller.
     pub read_only: bool,
+    /// Whether locks need no right to the file (`insecure_locks`).
+    pub insecure_locks: bool,
     /// The number of the export in the table.
     pub export: usize,
 }
@@ -263,8 +265,8 @@ impl Exports {
     fn target(&self, export: usize, file: FileHandle, call: &Call) -> Option<Target> {
         let fs = Arc::clone(self.filesystems.get(export)?);
         let judged = self.table.judge(export, call.peer, &call.header.credential);
-        let Access { identity, read_only } = judged.ok()?;
-        Some(Target { fs, file, who: identity, read_only, export })
+        let Access { identity, read_only, insecure_locks } = judged.ok()?;
+        Some(Target { fs, file, who: identity, read_only, insecure_locks, export })
     }
 
     fn make_handle(&self, number: u64, file: &[u8]) -> Vec<u8> {

@@ -294,3 +294,91 @@ fn a_clean_stop_exits_with_0_and_keeps_the_table() {
     assert_eq!(a.lock(&file, 1, (0, 10), RECLAIM), Stat::Granted);
     assert_eq!(a.lock(&file, 2, (50, 1), EXCLUSIVE), Stat::Granted);
 }
+
+/// Any user but the file's owner.
+const STRANGER: u32 = 12_345;
+
+fn private(site: &Site) {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(site.export.join("file"), mode).expect("set");
+}
+
+#[test]
+fn giving_up_needs_no_right_to_the_file() {
+    if !is_root("a user of its own") {
+        return;
+    }
+    let site = Site::new();
+    let server = site.serve();
+    let (mut a, mut b) =
+        (Client::connect_from(&server, "a", A), Client::connect_from(&server, "b", B));
+    let file = a.file(&site);
+    assert_eq!(a.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted);
+    assert_eq!(b.lock(&file, 1, (5, 1), WAIT), Stat::Blocked);
+    private(&site);
+    for client in [&mut a, &mut b] {
+        client.as_user(STRANGER, STRANGER);
+    }
+    assert_eq!(b.cancel(&file, 1, (5, 1), true), Stat::Granted);
+    assert_eq!(a.unlock(&file, 1, (0, 10)), Stat::Granted);
+    assert_eq!(a.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Failed);
+    let mut root = Client::connect_from(&server, "c", B);
+    assert_eq!(root.lock(&file, 1, (0, 0), EXCLUSIVE), Stat::Granted);
+}
+
+#[test]
+fn an_unlock_that_reaches_beyond_all_files_releases_to_the_end() {
+    let site = Site::new();
+    let server = site.serve();
+    let (mut a, mut b) =
+        (Client::connect_from(&server, "a", A), Client::connect_from(&server, "b", B));
+    let file = a.file(&site);
+    for (svid, length) in [(1, u64::MAX), (2, u64::MAX - 3), (3, 1 << 63)] {
+        assert_eq!(a.lock(&file, svid, (3, 0), EXCLUSIVE), Stat::Granted);
+        assert_eq!(a.lock(&file, svid, (3, length), EXCLUSIVE), Stat::TooBig);
+        assert_eq!(a.unlock(&file, svid, (3, length)), Stat::Granted);
+        assert_eq!(b.test(&file, 1, (0, 0), true), Ok(Stat::Granted));
+    }
+}
+
+#[test]
+fn what_is_on_record_is_reclaimed_without_a_right_and_nothing_else_is() {
+    if !is_root("a user of its own") {
+        return;
+    }
+    for recovery in ["strict", "instant"] {
+        let site = Site::new();
+        let server = site.serve_with(&["--recovery", recovery]);
+        let mut a = Client::connect_from(&server, "a", A);
+        let file = a.file(&site);
+        assert_eq!(a.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted);
+        server.kill();
+        private(&site);
+        let server = site.serve_with(&["--recovery", recovery]);
+        let mut a = Client::connect_from(&server, "a", A);
+        a.as_user(STRANGER, STRANGER);
+        for (svid, range) in [(1, (0, 11)), (1, (20, 1)), (2, (0, 10))] {
+            assert_eq!(a.lock(&file, svid, range, RECLAIM), Stat::Failed, "{range:?}");
+        }
+        assert_eq!(a.lock(&file, 1, (0, 10), RECLAIM), Stat::Granted);
+        let mut b = Client::connect_from(&server, "b", B);
+        until(SOON, Err((1, 0, 10)), || b.test(&file, 1, (0, 0), true));
+    }
+}
+
+#[test]
+fn with_insecure_locks_a_lock_needs_no_right_to_the_file() {
+    if !is_root("a user of its own") {
+        return;
+    }
+    let site = Site::new();
+    private(&site);
+    let export = format!("{}:rw,no_auth_nlm", site.export.display());
+    let server = Server::start(site.path(), &["--export", &export]);
+    let mut a = Client::connect_from(&server, "a", A);
+    let file = a.file(&site);
+    a.as_user(STRANGER, STRANGER);
+    assert_eq!(a.lock(&file, 1, (0, 10), EXCLUSIVE), Stat::Granted);
+    assert_eq!(a.test(&file, 1, (0, 10), true), Ok(Stat::Granted));
+}

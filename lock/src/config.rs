@@ -29,6 +29,9 @@ pub struct Config {
     /// keeps a stream of shared locks from shutting an exclusive one out: whoever holds its locks for
     /// less than this delays the foremost request by no more than it holds them. Default 5,000.
     pub fair_wait_ms: u64,
+    /// The most locks and shares of a client that one step releases where all of them go: others are
+    /// answered between two steps. Default 2,048.
+    pub release_step: usize,
     /// Clients whose names are alike after the last such character come from one source, a host
     /// say, which may call itself what it likes; `None` = sources are not told apart. Default
     /// `None`.
@@ -48,6 +51,7 @@ impl Default for Config {
             disconnect_ttl_ms: 30_000,
             blocking_timeout_ms: 60_000,
             fair_wait_ms: 5_000,
+            release_step: 2048,
             source_mark: None,
             hash_seed: 0,
         }

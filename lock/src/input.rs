@@ -6,7 +6,8 @@ use crate::core::Clear;
 use crate::types::{Access, FileId, LockId, Mode, Owner, Range, Token, WaiterId};
 
 /// One step's input. Every variant with a `token` is answered by exactly one
-/// [`Effect::Reply`](crate::Effect::Reply) in the same step.
+/// [`Effect::Reply`](crate::Effect::Reply): in the same step, but for a release of very much
+/// ([`Input::FreeAll`], [`Input::ClientRestarted`]), which takes several and is answered in the last.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// Would this lock be granted? Looks at held locks only, not at who waits.
@@ -26,13 +27,21 @@ pub enum Input {
     },
     /// Take, extend, upgrade, downgrade or reclaim a lock.
     ///
-    /// It does not go before a request that waits and that it conflicts with, unless that waits for
-    /// what the owner holds on the file: held up behind those who wait for it, the owner and they
-    /// would wait for each other. So an owner that holds something others wait for, and takes ever
-    /// more before it gives that up, keeps them waiting.
+    /// Nothing but a lock that another owner holds is in its way. Where it may wait and its owner
+    /// and client are new it may yield to a request that came before it:
+    /// [`Config::fair_wait_ms`](crate::Config::fair_wait_ms).
     ///
     /// Outcomes: `Granted`, `Blocked`, `Conflict`, `Grace`, `Deadlock`, `Limit`, `ReclaimRefused`.
     Lock(LockRequest),
+    /// The same, a reclaim, for a caller that may not use the file by now: what is on record of its
+    /// owner is its own all the same.
+    ///
+    /// Outcomes: as those of a lock, and `ReclaimRefused` where not all of the range is on record.
+    ReclaimRecorded(LockRequest),
+    /// The same for a share reservation.
+    ///
+    /// Outcomes: as those of a share, and `ReclaimRefused` where the owner has none on record.
+    ReclaimRecordedShare(ShareRequest),
     /// Turn what the owner holds in a range, shared, into exclusive.
     ///
     /// Outcomes: `Granted` (also where it is exclusive already: nothing changes then), `NotFound`
@@ -203,9 +212,9 @@ impl Input {
     #[must_use]
     pub fn token(&self) -> Option<Token> {
         match self {
-            Input::Lock(request) => Some(request.token),
+            Input::Lock(request) | Input::ReclaimRecorded(request) => Some(request.token),
             Input::Upgrade(request) => Some(request.token),
-            Input::Share(request) => Some(request.token),
+            Input::Share(request) | Input::ReclaimRecordedShare(request) => Some(request.token),
             Input::Test { token, .. }
             | Input::Unlock { token, .. }
             | Input::Cancel { token, .. }
@@ -228,6 +237,8 @@ impl Input {
     pub(crate) fn sign_of_life(&self) -> Option<&str> {
         match self {
             Input::Lock(LockRequest { owner, .. })
+            | Input::ReclaimRecorded(LockRequest { owner, .. })
+            | Input::ReclaimRecordedShare(ShareRequest { owner, .. })
             | Input::Upgrade(UpgradeRequest { owner, .. })
             | Input::Share(ShareRequest { owner, .. })
             | Input::Test { owner, .. }

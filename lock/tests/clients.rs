@@ -7,10 +7,10 @@ mod common;
 use std::sync::Arc;
 
 use cleat_lock::{
-    Access, Config, Effect, GrantAck, Input, Limit, Limits, Outcome, Range, Wait, WaitEnd,
+    Access, Config, Effect, GrantAck, Input, Limit, Limits, Outcome, Range, Token, Wait, WaitEnd,
     WaitTimes,
 };
-use common::{Ask, Desk, S, X, ask, bytes, grant_to, reclaiming, waiting};
+use common::{Ask, Desk, S, X, ask, bytes, conflict_with, grant_to, reclaiming, waiting};
 
 const TTL_MS: u64 = 30_000;
 
@@ -491,4 +491,88 @@ fn an_assumed_grant_does_not_go_with_what_its_clients_former_life_left_under_it(
     let client_id = Arc::from("a");
     desk.call(|token| Input::ClientRestarted { token, client_id, incarnation: 3 });
     assert_eq!(desk.held(), "a/1 0-9 S");
+}
+
+/// A core that releases two claims in a step, and a client that has more.
+fn with_much() -> Desk {
+    let mut desk = Desk::with(Config { release_step: 2, ..Config::default() });
+    for n in 0..5 {
+        desk.lock(&format!("a/{n}"), bytes(n * 10, n * 10), X);
+    }
+    desk.share_full("a/s", "g", (Access::Write, Access::Both), ask());
+    assert_eq!(desk.lock_wait("b", bytes(40, 40), X), Outcome::Blocked);
+    desk
+}
+
+#[test]
+fn a_client_with_much_is_released_in_steps_and_answered_at_the_end() {
+    let mut desk = with_much();
+    let (token, client_id) = (Token(7_777), Arc::from("a"));
+    assert_eq!(desk.step(Input::FreeAll { token, client_id }), []);
+    assert_eq!(desk.core.counters().locks, 3);
+    assert_eq!(desk.core.next_deadline(), Some(desk.now_ms));
+    // Others are served in between; what the client would take now would go with the rest.
+    assert_eq!(desk.lock("c", bytes(0, 0), X), Outcome::Granted);
+    assert_eq!(conflict_with(&desk.lock("c", bytes(40, 40), X)), "a/4");
+    for range in [bytes(40, 40), bytes(100, 100)] {
+        assert_eq!(desk.lock("a/4", range, X), Outcome::Grace { left_ms: 1 });
+    }
+    assert_eq!(desk.step(Input::Tick), []);
+    let effects = desk.step(Input::Tick);
+    grant_to(&effects, "b");
+    desk.step(Input::Tick);
+    assert_eq!(desk.core.client("a").map_or((0, 0), |a| (a.locks, a.shares)), (0, 0));
+    let replied = Effect::Reply { token, outcome: Outcome::Done };
+    assert_eq!(desk.effects.iter().filter(|effect| **effect == replied).count(), 1);
+    assert_eq!(desk.core.next_deadline(), None);
+    assert_eq!(desk.lock("a/4", bytes(100, 100), X), Outcome::Granted);
+}
+
+#[test]
+fn what_a_restarted_client_takes_while_its_former_locks_go_stays() {
+    let mut desk = with_much();
+    let (token, client_id) = (Token(7_777), Arc::from("a"));
+    assert_eq!(desk.step(Input::ClientRestarted { token, client_id, incarnation: 2 }), []);
+    let anew = Ask { incarnation: 2, ..ask() };
+    for at in [41, 40] {
+        let (outcome, _) = desk.lock_full("a/4", "f", bytes(at, at), X, anew.clone());
+        assert_eq!(outcome, Outcome::Granted);
+    }
+    while desk.core.next_deadline() == Some(desk.now_ms) {
+        desk.step(Input::Tick);
+    }
+    assert_eq!(desk.held(), "a/4 40-41 X");
+    let replied = Effect::Reply { token, outcome: Outcome::Done };
+    assert!(desk.effects.contains(&replied));
+}
+
+#[test]
+fn a_server_that_dies_in_the_middle_of_a_release_is_told_again_and_ends_it() {
+    let mut desk = with_much();
+    let (token, client_id) = (Token(7_777), Arc::from("a"));
+    let restarted = Input::ClientRestarted { token, client_id, incarnation: 2 };
+    assert_eq!(desk.step(restarted.clone()), []);
+    desk.restart(90_000, true);
+    // It was not answered, so it comes again.
+    desk.step(restarted);
+    while desk.core.next_deadline() == Some(desk.now_ms) {
+        desk.step(Input::Tick);
+    }
+    assert_eq!(desk.core.client("a").map_or((0, 0), |a| (a.locks, a.shares)), (0, 0));
+    assert!(desk.effects.contains(&Effect::Reply { token, outcome: Outcome::Done }));
+}
+
+#[test]
+fn a_client_with_much_that_does_not_come_back_lapses_in_steps() {
+    let mut desk = with_much();
+    desk.disconnect("a");
+    let due_ms = desk.now_ms + TTL_MS;
+    assert_eq!(lapsed(&desk.tick_at(due_ms)), [""; 0]);
+    let mut steps = 1;
+    while desk.core.counters().lapsed == 0 {
+        desk.step(Input::Tick);
+        steps += 1;
+    }
+    assert_eq!(steps, 4);
+    assert!(desk.core.client("a").is_none_or(|a| (a.locks, a.shares) == (0, 0)));
 }

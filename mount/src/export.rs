@@ -130,6 +130,8 @@ pub struct Access {
     pub identity: Identity,
     /// Whether nothing may be changed.
     pub read_only: bool,
+    /// Whether locks need no right to the file.
+    pub insecure_locks: bool,
 }
 
 /// Every export of a server. An export's number is its place in the table.
@@ -207,7 +209,8 @@ impl ExportTable {
             return Err(Denied::Port);
         }
         let identity = Identity::squashed(credential, options);
-        Ok(Access { identity, read_only: options.read_only })
+        let (read_only, insecure_locks) = (options.read_only, options.insecure_locks);
+        Ok(Access { identity, read_only, insecure_locks })
     }
 
     /// Whether a caller may use any of the exports.

@@ -29,6 +29,8 @@ pub struct Options {
     pub anon_gid: u32,
     /// `secure`: only calls from a port below 1024 are served.
     pub secure: bool,
+    /// `insecure_locks`: locks need no right to the file.
+    pub insecure_locks: bool,
 }
 
 impl Default for Options {
@@ -41,6 +43,7 @@ impl Default for Options {
             anon_uid: ANONYMOUS,
             anon_gid: ANONYMOUS,
             secure: false,
+            insecure_locks: false,
         }
     }
 }
@@ -93,6 +96,7 @@ enum Topic {
     AnonUid,
     AnonGid,
     Port,
+    Locks,
     /// A word for what is done anyway.
     Nothing,
 }
@@ -172,6 +176,14 @@ impl Options {
                 self.anon_gid = number(value.unwrap_or(""))?;
                 Topic::AnonGid
             }
+            ("insecure_locks" | "no_auth_nlm", None) => {
+                self.insecure_locks = true;
+                Topic::Locks
+            }
+            ("secure_locks" | "auth_nlm", None) => {
+                self.insecure_locks = false;
+                Topic::Locks
+            }
             // What these ask for is what is always done.
             ("sync" | "no_subtree_check" | "wdelay" | "no_wdelay", None) => Topic::Nothing,
             (name, _) => return Err(refused(word, name)),
@@ -195,8 +207,6 @@ const REFUSED: &[(&[&str], &str)] = &[
         "leave it out, and export what is mounted below this directory as an export of its own",
     ),
     (&["acl", "no_acl"], "leave it out: the kernel judges by the ACLs of the file system"),
-    (&["insecure_locks", "no_auth_nlm"], "leave it out: locks are judged like any other call"),
-    (&["secure_locks", "auth_nlm"], "leave it out: locks are judged like any other call"),
     (&["mountpoint", "mp", "refer", "replicas", "pnfs", "xprtsec"], "leave it out"),
     (&["nordirplus", "security_label"], "leave it out"),
 ];
@@ -205,7 +215,7 @@ fn refused(word: &str, name: &str) -> OptionError {
     let known = REFUSED.iter().find(|(names, _)| names.contains(&name));
     let mend = known.map_or(
         "the options are rw, ro, root_squash, no_root_squash, all_squash, anonuid=N, anongid=N, \
-         secure, insecure",
+         secure, insecure, secure_locks, insecure_locks",
         |(_, mend)| mend,
     );
     OptionError::Refused { word: word.to_owned(), mend }
@@ -225,14 +235,17 @@ mod tests {
 
     #[test]
     fn words_are_read() {
-        let options =
-            Options::parse("rw, sync,no_subtree_check,all_squash,anonuid=7,anongid=8,secure,rw");
+        let options = Options::parse(
+            "rw, sync,no_subtree_check,all_squash,anonuid=7,anongid=8,secure,rw,\
+             no_auth_nlm",
+        );
         let expected = Options {
             read_only: false,
             squash: Squash::All,
             anon_uid: 7,
             anon_gid: 8,
             secure: true,
+            insecure_locks: true,
         };
         assert_eq!(options, Ok(expected));
     }
@@ -258,7 +271,8 @@ mod tests {
             (
                 "readwrite",
                 "\"readwrite\" is not an option here; the options are rw, ro, root_squash, \
-                 no_root_squash, all_squash, anonuid=N, anongid=N, secure, insecure",
+                 no_root_squash, all_squash, anonuid=N, anongid=N, secure, insecure, \
+                 secure_locks, insecure_locks",
             ),
         ];
         for (words, expected) in table {

@@ -124,7 +124,7 @@ pub fn lock_res<'a>(version: Version, cookie: &'a [u8], ended: &Ended) -> Res<'a
 /// Permitted status codes:
 /// - NLM4_GRANTED: the request is cancelled.
 /// - NLM4_DENIED: there was nothing to cancel.
-/// - NLM4_DENIED_GRACE_PERIOD, NLM4_STALE_FH, NLM4_FBIG, NLM4_FAILED: as for LOCK.
+/// - NLM4_DENIED_GRACE_PERIOD, NLM4_STALE_FH, NLM4_FAILED: as for LOCK.
 ///
 /// Here NLM4_DENIED means that the owner has the lock already, and keeps it: it must UNLOCK.
 /// Where nobody waits and nothing is held, the answer is NLM4_GRANTED, so that a repeated CANCEL
@@ -144,7 +144,7 @@ pub fn cancel_res<'a>(version: Version, cookie: &'a [u8], ended: &Ended) -> Res<
 /// - NLM4_DENIED_NOLOCKS: one lock would become two, and there is no room for the second.
 /// - NLM4_DENIED_GRACE_PERIOD: the server is about to stop and could not record it: ask again.
 ///   Never because of a grace period: unlocking is served in it.
-/// - NLM4_STALE_FH, NLM4_FBIG, NLM4_FAILED: as for LOCK.
+/// - NLM4_STALE_FH, NLM4_FAILED: as for LOCK.
 #[must_use]
 pub fn unlock_res<'a>(version: Version, cookie: &'a [u8], ended: &Ended) -> Res<'a> {
     Res { cookie, stat: release_status(version, ended) }

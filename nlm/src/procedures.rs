@@ -105,6 +105,22 @@ fn range(lock: &Lock<'_>, version: Version) -> Result<Range, Refusal> {
     }
 }
 
+/// The range that a request gives up. What could never be locked was never held, but a client that
+/// names the end of the file by any number beyond it means all up to there.
+fn released(lock: &Lock<'_>, version: Version) -> Result<Range, Refusal> {
+    range(lock, version).or_else(|_| Range::new(lock.offset, 0).ok_or(Refusal::TooBig))
+}
+
+/// A reclaim by a caller that may not use the file by now: it gets what is on record of it.
+#[must_use]
+pub fn of_record(reclaim: Input) -> Input {
+    match reclaim {
+        Input::Lock(request) => Input::ReclaimRecorded(request),
+        Input::Share(request) => Input::ReclaimRecordedShare(request),
+        other => other,
+    }
+}
+
 /// NLM_TEST: would this lock be granted? See [`crate::answers::test_res`] for the answers.
 pub fn test(args: &TestArgs<'_>, call: &Call<'_>) -> Result<Input, Refusal> {
     Ok(Input::Test {
@@ -156,7 +172,7 @@ pub fn cancel(args: &CancelArgs<'_>, call: &Call<'_>) -> Result<Input, Refusal> 
         token: call.token,
         owner: call.owner(&args.lock),
         file: call.file.clone(),
-        range: range(&args.lock, call.version)?,
+        range: released(&args.lock, call.version)?,
         mode: mode(args.exclusive),
     })
 }
@@ -169,7 +185,7 @@ pub fn unlock(args: &UnlockArgs<'_>, call: &Call<'_>) -> Result<Input, Refusal> 
         id: call.id,
         owner: call.owner(&args.lock),
         file: call.file.clone(),
-        range: range(&args.lock, call.version)?,
+        range: released(&args.lock, call.version)?,
     })
 }
 
@@ -238,6 +254,18 @@ mod tests {
         ] {
             let refused = Err(Refusal::TooBig);
             assert_eq!(ranged(Version::V4, offset, length), refused, "{offset} {length}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_reaches_to_the_end_of_the_file_where_it_would_be_too_big() {
+        let last = Version::V4.last_byte();
+        for version in Version::ALL {
+            for (offset, length) in [(0, u64::MAX), (7, u64::MAX), (last, 2), (u64::MAX, 2)] {
+                let lock = Lock { caller_name: b"a", fh: b"f", oh: b"o", svid: 1, offset, length };
+                let range = released(&lock, version).map(|range| (range.first(), range.last()));
+                assert_eq!(range, Ok((offset, u64::MAX)), "{offset} {length}");
+            }
         }
     }
 

@@ -284,6 +284,10 @@ impl Driver {
                     _ => break,
                 }
             }
+            // However much is asked, what takes the core several steps goes on.
+            if self.core.next_deadline().is_some_and(|due_ms| due_ms <= self.clock.now_ms()) {
+                self.step(Input::Tick);
+            }
         }
         self.settle();
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cleat_lock::{FileId, Mode};
 use cleat_nlm::Refusal;
 
-use crate::exports::{self, Exports};
+use crate::exports::{self, Exports, Target};
 use crate::rpc_server::Call;
 use crate::vfs::{ACCESS_EXTEND, ACCESS_MODIFY, ACCESS_READ, FsError, Kind};
 
@@ -22,6 +22,8 @@ pub(super) enum Want {
 pub(super) struct Found {
     pub(super) file: FileId,
     pub(super) share_name: Arc<str>,
+    /// Why its caller may not lock it: it gets no more than what is on record of it.
+    pub(super) refused: Option<Refusal>,
 }
 
 /// Finds the file without asking a disk, where something is given up and the handle says what it
@@ -38,7 +40,7 @@ pub(super) fn find_at_once(
     };
     let identity = target.fs.identity_at_once(&target.file).filter(|_| want == Want::Release)?;
     let share_name = exports.name(target.export);
-    Some(Ok(Found { file: FileId::new(identity.0), share_name }))
+    Some(Ok(Found { file: FileId::new(identity.0), share_name, refused: None }))
 }
 
 const fn refusal(refusal: exports::Refusal) -> Refusal {
@@ -50,36 +52,52 @@ const fn refusal(refusal: exports::Refusal) -> Refusal {
 }
 
 /// Finds the file that a handle names and judges whether this caller may do this with its locks.
-/// It may block.
+/// What `reclaims` is not refused here: what a caller has on record is its own whatever became of
+/// its rights. It may block.
 pub(super) fn find(
     exports: &Exports,
     call: &Call,
     fh: &[u8],
     want: Want,
+    reclaims: bool,
 ) -> Result<Found, Refusal> {
     let target = exports.resolve(fh, call).map_err(refusal)?;
-    let failed = |error| match error {
+    let identity = target.fs.identity(&target.file).map_err(failed)?;
+    let refused = match want {
+        Want::Release => None,
+        Want::Lock(mode) => may_lock(&target, mode).err(),
+    };
+    if let Some(refusal) = refused.filter(|_| !reclaims) {
+        return Err(refusal);
+    }
+    let share_name = exports.name(target.export);
+    Ok(Found { file: FileId::new(identity.0), share_name, refused })
+}
+
+/// Judges whether a caller may lock a file.
+fn may_lock(target: &Target, mode: Mode) -> Result<(), Refusal> {
+    if target.read_only && mode == Mode::Exclusive {
+        return Err(Refusal::ReadOnly);
+    }
+    // Who may read or write the file may lock it, in any mode, as in Linux's nfsd; and its
+    // owner always (RFC 1813 4.4).
+    let wanted = ACCESS_READ | ACCESS_MODIFY | ACCESS_EXTEND;
+    let mut after = None;
+    let granted =
+        target.fs.access(&target.who, &target.file, wanted, &mut after).map_err(failed)?;
+    let attributes = after.ok_or(Refusal::Failed)?;
+    if attributes.kind != Kind::Regular {
+        return Err(Refusal::NotLockable);
+    }
+    if granted == 0 && attributes.uid != target.who.uid && !target.insecure_locks {
+        return Err(Refusal::Access);
+    }
+    Ok(())
+}
+
+fn failed(error: FsError) -> Refusal {
+    match error {
         FsError::Stale | FsError::BadHandle => Refusal::StaleHandle,
         _ => Refusal::Failed,
-    };
-    let identity = target.fs.identity(&target.file).map_err(failed)?;
-    if let Want::Lock(mode) = want {
-        if target.read_only && mode == Mode::Exclusive {
-            return Err(Refusal::ReadOnly);
-        }
-        // Who may read or write the file may lock it, in any mode, as in Linux's nfsd; and its
-        // owner always (RFC 1813 4.4).
-        let wanted = ACCESS_READ | ACCESS_MODIFY | ACCESS_EXTEND;
-        let mut after = None;
-        let granted =
-            target.fs.access(&target.who, &target.file, wanted, &mut after).map_err(failed)?;
-        let attributes = after.ok_or(Refusal::Failed)?;
-        if attributes.kind != Kind::Regular {
-            return Err(Refusal::NotLockable);
-        }
-        if granted == 0 && attributes.uid != target.who.uid {
-            return Err(Refusal::Access);
-        }
     }
-    Ok(Found { file: FileId::new(identity.0), share_name: exports.name(target.export) })
 }

@@ -264,7 +264,7 @@ impl Nlm {
             // The only word that NLM has for it: after it Linux, FreeBSD and macOS ask again.
             return Ok(Outcome::Grace { left_ms: ASK_AGAIN_MS });
         };
-        let Found { file, share_name } = found?;
+        let Found { file, share_name, refused } = found?;
         if let Some(turn) = turn {
             turn.come().await;
         }
@@ -284,6 +284,7 @@ impl Nlm {
                 contact,
                 incarnation,
             })
+            .map(|input| if refused.is_some() { procedures::of_record(input) } else { input })
             .map(|input| self.lockd.put(input))
         };
         let outcome = match &locking {
@@ -292,6 +293,9 @@ impl Nlm {
         };
         turn.inspect(|turn| turn.pass());
         let outcome = outcome.await.map_err(|_| Refusal::NotRecorded)?;
+        if let (Some(refusal), Outcome::ReclaimRefused) = (refused, &outcome) {
+            return Err(refusal);
+        }
         if let &Outcome::Limit { which, maximum, .. } = &outcome {
             self.lockd.refusals().note(which, maximum, &origin.client_id());
         }
@@ -311,7 +315,7 @@ impl Nlm {
         let Some(disk) = self.exports.disk(fh) else { return Some(Err(Refusal::StaleHandle)) };
         loop {
             let (exports, call, fh) = (Arc::clone(&self.exports), call.clone(), fh.to_vec());
-            let find = move || find(&exports, &call, &fh, want);
+            let find = move || find(&exports, &call, &fh, want, reclaims);
             match disk.run(Work::Locks, find).await {
                 Ok(found) => return Some(found),
                 Err(Unfinished::Hangs) if reclaims => {}

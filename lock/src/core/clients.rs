@@ -6,7 +6,16 @@ use super::Core;
 use crate::effect::{Effect, Outcome, WaitEnd};
 use crate::record::{ClientRecord, Record, RecordKey, RecordOp};
 use crate::table::{Attrs, ClientSlot, Ids, Put, Standing, Waiter};
-use crate::types::{Owner, WaiterId};
+use crate::types::{Owner, Token, WaiterId};
+
+/// A release of a client that takes several steps.
+#[derive(Debug, Default)]
+pub(super) struct Release {
+    /// The incarnation whose locks stay.
+    keep: Option<u32>,
+    /// Who is answered at its end.
+    tokens: Vec<Token>,
+}
 
 impl Core {
     /// The owner of a request, where it has anything. Its client is there, whatever comes of it.
@@ -63,24 +72,32 @@ impl Core {
         slot.record = Some(record);
     }
 
-    pub(super) fn free_all(&mut self, client_id: &str, fx: &mut Vec<Effect>) -> Outcome {
-        if let Some(client) = self.table.names.client(client_id) {
-            self.table.names.clients[client].seen_ms = self.now_ms;
-            self.release_client(client, None, fx);
-        }
-        Outcome::Done
+    /// Releases everything of a client; `None` where that takes more steps than this.
+    pub(super) fn free_all(
+        &mut self,
+        token: Token,
+        client_id: &Arc<str>,
+        fx: &mut Vec<Effect>,
+    ) -> Option<Outcome> {
+        let Some(client) = self.table.names.client(client_id) else {
+            return Some(Outcome::Done);
+        };
+        self.table.names.clients[client].seen_ms = self.now_ms;
+        self.release_in_steps(token, client, None, fx)
     }
 
+    /// The same but for what it took since it restarted.
     pub(super) fn client_restarted(
         &mut self,
+        token: Token,
         client_id: &str,
         incarnation: u32,
         fx: &mut Vec<Effect>,
-    ) -> Outcome {
+    ) -> Option<Outcome> {
         let Some(client) = self.table.names.client(client_id) else {
-            return Outcome::Done;
+            return Some(Outcome::Done);
         };
-        self.release_client(client, Some(incarnation), fx);
+        let outcome = self.release_in_steps(token, client, Some(incarnation), fx);
         let slot = &mut self.table.names.clients[client];
         (slot.seen_ms, slot.incarnation) = (self.now_ms, incarnation);
         if let Some(record) = &mut slot.record
@@ -89,38 +106,82 @@ impl Core {
             record.incarnation = incarnation;
             fx.push(Effect::Persist(RecordOp::Put(Record::Client(record.clone()))));
         }
-        Outcome::Done
+        outcome
     }
 
-    /// Releases what a client holds and awaits, but for what it took under the incarnation `keep`.
-    pub(super) fn release_client(&mut self, client: u32, keep: Option<u32>, fx: &mut Vec<Effect>) {
-        let owners: Vec<u32> = self.table.names.clients[client].owners.iter().copied().collect();
-        // All waiters before any lock, or a lock might pass to a waiter that is about to go.
-        for &owner in &owners {
-            let waiters: Vec<u32> = self.table.queue.own_all(owner).collect();
-            for waiter in waiters {
-                self.release_waiter(waiter, keep, fx);
-            }
+    /// Begins to release what a client has, and answers once all is gone: a server that dies before
+    /// is told of it again.
+    fn release_in_steps(
+        &mut self,
+        token: Token,
+        client: u32,
+        keep: Option<u32>,
+        fx: &mut Vec<Effect>,
+    ) -> Option<Outcome> {
+        if self.release_client(client, keep, fx) {
+            return Some(Outcome::Done);
         }
-        for &owner in &owners {
-            let locks: Vec<u32> = self.table.locks.own_all(owner).collect();
-            for lock in locks {
-                if Some(self.table.locks.get(lock).attrs.incarnation) != keep {
-                    self.table.release(lock, fx);
+        let client_id = Arc::clone(&self.table.names.clients[client].id);
+        let release = self.releases.entry(client_id).or_default();
+        release.keep = keep;
+        release.tokens.push(token);
+        None
+    }
+
+    /// Goes on with one release that takes several steps.
+    pub(super) fn go_on_releasing(&mut self, fx: &mut Vec<Effect>) {
+        let Some((client_id, release)) = self.releases.pop_first() else { return };
+        let client = self.table.names.client(&client_id);
+        if client.is_none_or(|client| self.release_client(client, release.keep, fx)) {
+            for token in release.tokens {
+                self.reply(token, Outcome::Done, fx);
+            }
+        } else {
+            self.releases.insert(client_id, release);
+        }
+    }
+
+    /// Whether all of a client is being released: what it would take now would go too.
+    pub(super) fn is_freed(&self, client_id: &str) -> bool {
+        self.releases.get(client_id).is_some_and(|release| release.keep.is_none())
+    }
+
+    /// Releases what a client holds and awaits, but for what it took under the incarnation `keep`:
+    /// all requests, and [`Config::release_step`](crate::Config::release_step) locks and shares at
+    /// the most. Says whether that was all.
+    pub(super) fn release_client(
+        &mut self,
+        client: u32,
+        keep: Option<u32>,
+        fx: &mut Vec<Effect>,
+    ) -> bool {
+        // All requests before any lock, or a lock might pass to a request that is about to go.
+        if self.table.queue.waiting() + self.table.queue.pending > 0 {
+            for owner in self.table.names.clients[client].owners.clone() {
+                for waiter in self.table.queue.own_all(owner).collect::<Vec<u32>>() {
+                    self.release_waiter(waiter, keep, fx);
                 }
             }
-            self.release_shares(owner, keep, fx);
         }
-    }
-
-    fn release_shares(&mut self, owner: u32, keep: Option<u32>, fx: &mut Vec<Effect>) {
-        let files: Vec<u32> = self.table.shares.own_all(owner).collect();
-        for file in files {
-            let held = self.table.shares.get(owner, file);
-            if held.map(|share| share.incarnation) != keep {
-                self.table.release_share(owner, file, fx);
-            }
+        let (table, most) = (&self.table, self.config.release_step);
+        let owners = || table.names.clients[client].owners.iter().copied();
+        let locks = owners().flat_map(|owner| table.locks.own_all(owner));
+        let locks = locks.filter(|&ix| Some(table.locks.get(ix).attrs.incarnation) != keep);
+        let locks: Vec<u32> = locks.take(most).collect();
+        let shares =
+            owners().flat_map(|owner| table.shares.own_all(owner).map(move |file| (owner, file)));
+        let shares = shares.filter(|&(owner, file)| {
+            table.shares.get(owner, file).map(|share| share.incarnation) != keep
+        });
+        let shares: Vec<(u32, u32)> = shares.take(most - locks.len()).collect();
+        let all = locks.len() + shares.len() < most;
+        for lock in locks {
+            self.table.release(lock, fx);
         }
+        for (owner, file) in shares {
+            self.table.release_share(owner, file, fx);
+        }
+        all
     }
 
     /// Ends a request that its owner did not give up: it may be there, and not know even of a

@@ -23,7 +23,8 @@ pub use counters::{Counters, WaitTimes};
 pub use lease::Blocking;
 pub use view::{ClientView, GraceView};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::config::Config;
 use crate::effect::{Effect, Outcome};
@@ -31,6 +32,7 @@ use crate::input::{GrantAck, Input};
 use crate::record::Record;
 use crate::table::Table;
 use crate::types::Token;
+use clients::Release;
 use grace::Window;
 use hold::Holds;
 
@@ -51,6 +53,8 @@ pub struct Core {
     counters: Counters,
     /// When which disconnected client loses what it has.
     leaving: BTreeSet<(u64, u32)>,
+    /// Clients whose release takes more steps than one.
+    releases: BTreeMap<Arc<str>, Release>,
     /// Until when what was not reclaimed stands.
     holds: Holds,
     /// Until when no client is looked for that makes room for another: none did a moment ago.
@@ -73,6 +77,7 @@ impl Core {
             rejected: Vec::new(),
             counters: Counters::default(),
             leaving: BTreeSet::new(),
+            releases: BTreeMap::new(),
             holds: Holds::default(),
             crowded_until_ms: 0,
         }
@@ -105,7 +110,7 @@ impl Core {
     /// When [`Input::Tick`] is due at the latest, on the core's clock; `None` = nothing is.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
-        if !self.unsaid.is_empty() || self.table.has_turns() {
+        if !self.unsaid.is_empty() || self.table.has_turns() || !self.releases.is_empty() {
             return Some(self.now_ms);
         }
         let window = self.grace.as_ref().map(|window| window.until_ms);
@@ -122,6 +127,10 @@ impl Core {
                 (token, self.test(&owner, &file, range, mode))
             }
             Input::Lock(request) => (request.token, self.lock(request, fx)),
+            Input::ReclaimRecorded(request) => (request.token, self.reclaim_of_record(request, fx)),
+            Input::ReclaimRecordedShare(request) => {
+                (request.token, self.reclaim_share_of_record(&request, fx))
+            }
             Input::Upgrade(request) => (request.token, self.upgrade(request, fx)),
             Input::Unlock { token, id, owner, file, range } => {
                 (token, self.unlock(id, &owner, &file, range, fx))
@@ -134,9 +143,15 @@ impl Core {
             Input::Register { token, client_id, incarnation, contact } => {
                 (token, self.register_client(&client_id, incarnation, &contact, fx))
             }
-            Input::FreeAll { token, client_id } => (token, self.free_all(&client_id, fx)),
+            Input::FreeAll { token, client_id } => match self.free_all(token, &client_id, fx) {
+                Some(outcome) => (token, outcome),
+                None => return,
+            },
             Input::ClientRestarted { token, client_id, incarnation } => {
-                (token, self.client_restarted(&client_id, incarnation, fx))
+                match self.client_restarted(token, &client_id, incarnation, fx) {
+                    Some(outcome) => (token, outcome),
+                    None => return,
+                }
             }
             Input::ForgetClient { token, client_id } => (token, self.forget(&client_id, fx)),
             Input::EndGrace { token } => (token, self.end_grace_by_order(fx)),
@@ -153,7 +168,7 @@ impl Core {
                     GrantAck::Refused => self.grant_refused(waiter, fx),
                 };
             }
-            Input::Tick => return,
+            Input::Tick => return self.go_on_releasing(fx),
         };
         self.reply(token, outcome, fx);
     }

@@ -56,12 +56,15 @@ impl Core {
         while let Some(&(lapses_ms, client)) = self.leaving.first()
             && lapses_ms <= self.now_ms
         {
+            if !self.release_client(client, None, fx) {
+                // The rest goes with the next step.
+                return;
+            }
             self.leaving.pop_first();
             let slot = &mut self.table.names.clients[client];
             slot.lapses_ms = None;
             slot.registered = false;
             let client_id = Arc::clone(&slot.id);
-            self.release_client(client, None, fx);
             self.table.names.client_shrank(client);
             self.counters.lapsed += 1;
             fx.push(Effect::Lapsed { client_id });

@@ -52,6 +52,18 @@ impl Core {
         self.lock_or_upgrade(owner, request, false, fx)
     }
 
+    /// Serves a reclaim where all of it is on record.
+    pub(super) fn reclaim_of_record(
+        &mut self,
+        request: LockRequest,
+        fx: &mut Vec<Effect>,
+    ) -> Outcome {
+        let names = &self.table.names;
+        let place = names.owner(&request.owner).zip(names.file(&request.file));
+        let holds = |(owner, file)| self.table.holds(owner, file, request.range, request.mode);
+        if place.is_some_and(holds) { self.lock(request, fx) } else { Outcome::ReclaimRefused }
+    }
+
     /// Serves a lock, or an exclusive one over what its owner holds, which awaits nothing from a
     /// former life.
     pub(super) fn lock_or_upgrade(
@@ -61,6 +73,9 @@ impl Core {
         upgrade: bool,
         fx: &mut Vec<Effect>,
     ) -> Outcome {
+        if self.is_freed(&request.owner.client_id) {
+            return Outcome::Grace { left_ms: 1 };
+        }
         let file = self.table.names.file(&request.file);
         if let (Some(owner), Some(file)) = (owner, file)
             && let Some(outcome) = self.lock_again((owner, file), &request, upgrade, fx)

@@ -16,6 +16,9 @@ impl Core {
     /// others have on record and did not reclaim is not in the way of a reclaim where the records
     /// are advice: it may have been given up since.
     pub(super) fn share(&mut self, request: &ShareRequest, fx: &mut Vec<Effect>) -> Outcome {
+        if self.is_freed(&request.owner.client_id) {
+            return Outcome::Grace { left_ms: 1 };
+        }
         let owner = self.asker(&request.owner);
         let file = self.table.names.file(&request.file);
         let wanted = Reservation { access: request.access, deny: request.deny };
@@ -53,6 +56,22 @@ impl Core {
             self.tell_contradicted(taken, fx);
         }
         outcome
+    }
+
+    /// Serves a reclaim of what its owner has on record.
+    pub(super) fn reclaim_share_of_record(
+        &mut self,
+        request: &ShareRequest,
+        fx: &mut Vec<Effect>,
+    ) -> Outcome {
+        let names = &self.table.names;
+        let place = names.owner(&request.owner).zip(names.file(&request.file));
+        let held = place.and_then(|(owner, file)| self.table.shares.get(owner, file));
+        if held.is_some_and(|held| self.is_known(held, request)) {
+            self.share(request, fx)
+        } else {
+            Outcome::ReclaimRefused
+        }
     }
 
     /// Whether a request asks for what its owner has already: sent again, or a reclaim, or where

@@ -11,6 +11,9 @@ impl Core {
     /// Such a request is held up by other holders alone, so there is nothing an upgrade could get
     /// that a lock would not.
     pub(super) fn upgrade(&mut self, request: UpgradeRequest, fx: &mut Vec<Effect>) -> Outcome {
+        if self.is_freed(&request.owner.client_id) {
+            return Outcome::Grace { left_ms: 1 };
+        }
         let range = request.range;
         let asker = self.asker(&request.owner);
         if let Some(owner) = asker {

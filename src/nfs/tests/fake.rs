@@ -45,6 +45,7 @@ impl Handles for FakeHandles {
             file: FileHandle(file.into()),
             who: caller(),
             read_only: export == 2,
+            insecure_locks: false,
             export,
         })
     }

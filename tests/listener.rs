@@ -146,6 +146,23 @@ fn a_call_in_several_fragments_is_one_call() {
     assert_eq!((xid, results.expect("results").rest()), (1, &b"abcdefgh"[..]));
 }
 
+/// A client whose RPC library flushes every 256 bytes (RFC 5531 11 sets no least size).
+#[test]
+fn a_large_call_in_thousands_of_fragments_is_one_call() {
+    let server = serve("127.0.0.1:0");
+    let mut stream = connect(&server);
+    let data: Vec<u8> = (0..1 << 20).map(|at: u32| at.to_be_bytes()[2]).collect();
+    let call = message(1, PROGRAM, 3, ECHO, &data);
+    let last = call.chunks(256).len() - 1;
+    let pieces = call.chunks(256).enumerate();
+    let sent: Vec<u8> =
+        pieces.flat_map(|(index, piece)| fragment(piece, index == last)).collect();
+    stream.write_all(&sent).expect("sent");
+    let record = read_record(&mut stream);
+    let (xid, results) = decode_reply(&record).expect("a reply");
+    assert_eq!((xid, results.expect("results").rest() == data), (1, true));
+}
+
 #[test]
 fn each_wrong_call_gets_its_own_fault() {
     let server = serve("127.0.0.1:0");

@@ -2,8 +2,10 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// The most fragments one record may come in; no client is known to use more than a few.
-pub const FRAGMENTS_MAX: u32 = 1024;
+/// The most fragments of one record that may be empty. All others bring bytes, so the record's cap
+/// bounds their number: a sender that flushes small buffers is served, one that sends marks without
+/// end is not.
+pub const EMPTY_FRAGMENTS_MAX: u32 = 1024;
 
 const LAST_FRAGMENT: u32 = 1 << 31;
 
@@ -15,15 +17,17 @@ pub enum RecordError {
         /// The cap.
         max: usize,
     },
-    /// A record came in more than [`FRAGMENTS_MAX`] fragments.
-    TooManyFragments,
+    /// More than [`EMPTY_FRAGMENTS_MAX`] fragments of a record were empty.
+    TooManyEmpty,
 }
 
 impl std::fmt::Display for RecordError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::TooLarge { max } => write!(f, "a record of more than {max} bytes"),
-            Self::TooManyFragments => write!(f, "a record of more than {FRAGMENTS_MAX} fragments"),
+            Self::TooManyEmpty => {
+                write!(f, "a record with more than {EMPTY_FRAGMENTS_MAX} empty fragments")
+            }
         }
     }
 }
@@ -42,14 +46,16 @@ pub fn mark(length: usize) -> [u8; 4] {
 pub struct Assembler {
     max: usize,
     whole: BytesMut,
-    fragments: u32,
+    /// Whether a fragment of the record was taken, and how many of them were empty.
+    begun: bool,
+    empty: u32,
 }
 
 impl Assembler {
     /// An assembler for records of at most `max` bytes.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self { max, whole: BytesMut::new(), fragments: 0 }
+        Self { max, whole: BytesMut::new(), begun: false, empty: 0 }
     }
 
     /// Takes the next whole record from the front of `stream`, or `None` where more bytes are
@@ -66,17 +72,18 @@ impl Assembler {
                 return Ok(None);
             }
             stream.advance(4);
-            let fragment = stream.split_to(length);
-            if last && self.fragments == 0 {
-                return Ok(Some(fragment.freeze()));
+            if last && !self.begun {
+                return Ok(Some(stream.split_to(length).freeze()));
             }
-            self.whole.extend_from_slice(&fragment);
-            self.fragments += 1;
-            if self.fragments > FRAGMENTS_MAX {
-                return Err(RecordError::TooManyFragments);
+            self.whole.extend_from_slice(&stream[..length]);
+            stream.advance(length);
+            self.begun = true;
+            self.empty += u32::from(length == 0);
+            if self.empty > EMPTY_FRAGMENTS_MAX {
+                return Err(RecordError::TooManyEmpty);
             }
             if last {
-                self.fragments = 0;
+                (self.begun, self.empty) = (false, 0);
                 return Ok(Some(self.whole.split().freeze()));
             }
         }
@@ -147,7 +154,31 @@ mod tests {
     #[test]
     fn empty_fragments_without_end_are_refused() {
         let mut stream = BytesMut::from(&[0; 4 * 2048][..]);
-        assert_eq!(Assembler::new(16).next(&mut stream), Err(RecordError::TooManyFragments));
+        assert_eq!(Assembler::new(16).next(&mut stream), Err(RecordError::TooManyEmpty));
+        // Nor do bytes in between make room for more.
+        let mut assembler = Assembler::new(1 << 20);
+        let mut stream = BytesMut::new();
+        for _ in 0..=EMPTY_FRAGMENTS_MAX {
+            stream.extend_from_slice(&[fragment(b"x", false), fragment(b"", false)].concat());
+        }
+        assert_eq!(assembler.next(&mut stream), Err(RecordError::TooManyEmpty));
+    }
+
+    #[test]
+    fn a_record_may_come_a_byte_at_a_time_and_so_may_the_next() {
+        let data: Vec<u8> = (0..100_000_u32).map(|byte| byte.to_le_bytes()[0]).collect();
+        let mut assembler = Assembler::new(data.len());
+        for _ in 0..2 {
+            let mut stream = BytesMut::new();
+            for (index, byte) in data.iter().enumerate() {
+                stream.extend_from_slice(&fragment(&[*byte], index + 1 == data.len()));
+                if index < EMPTY_FRAGMENTS_MAX as usize / 2 {
+                    stream.extend_from_slice(&fragment(&[], false));
+                }
+            }
+            let record = assembler.next(&mut stream).expect("served");
+            assert_eq!(record.as_deref(), Some(&data[..]));
+        }
     }
 
     proptest! {

@@ -330,7 +330,7 @@ fn printable(path: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rpc_server::Transport;
+    use crate::rpc_server::{Link, Transport};
     use crate::vfs::local::MemoryHandleTable;
     use cleat_mount::{ClientRule, Export, Options, Who};
     use cleat_rpc::{AuthSys, CallHeader, Credential};
@@ -345,6 +345,7 @@ mod tests {
             peer: peer.parse().unwrap(),
             local: "10.0.0.1:2049".parse().unwrap(),
             transport: Transport::Tcp,
+            link: Link::default(),
             arguments: bytes::Bytes::new(),
         }
     }

@@ -125,6 +125,7 @@ impl Program for Mountd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rpc_server::Link;
     use cleat_mount::{ClientRule, Export, Options};
     use cleat_rpc::{CallHeader, Credential, Reader};
     use proptest::prelude::*;
@@ -147,6 +148,7 @@ mod tests {
             peer: ([192, 0, 2, 1], 700).into(),
             local: ([192, 0, 2, 2], 2049).into(),
             transport: Transport::Udp,
+            link: Link::default(),
             arguments: arguments.to_vec().into(),
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use cleat::disk::EXPORT_LOCK_CALLS_MAX;
 use cleat::exports::Exports;
 use cleat::lockd::{Lockd, Nlm, Results, Settings};
-use cleat::rpc_server::{Answer, Call, Program, Sockets, Transport, Work};
+use cleat::rpc_server::{Answer, Call, Link, Program, Sockets, Transport, Work};
 use cleat::store::Store;
 use cleat::vfs::local::{LocalFs, LocalOptions, MemoryHandleTable};
 use cleat_lock::Config;
@@ -42,6 +42,7 @@ fn call(xid: u32, operation: Operation, fh: &[u8]) -> Call {
         peer: ([127, 0, 0, 2], 700).into(),
         local: ([127, 0, 0, 1], 2049).into(),
         transport: Transport::Tcp,
+        link: Link::default(),
         arguments: arguments.into_bytes(),
     }
 }

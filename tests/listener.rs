@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cleat::rpc_server::{
-    Answer, CONNECTION_REQUESTS_MAX, Call, Listener, Program, RECORD_BYTES_MAX, Sockets,
+    Answer, CONNECTION_REQUESTS_MAX, Call, Listener, Once, Program, RECORD_BYTES_MAX, Repeat,
+    Sockets,
 };
 use cleat_rpc::message::{ReplyError, decode_reply};
 use cleat_rpc::{CallHeader, Credential, Fault, Writer};
@@ -36,8 +37,9 @@ impl Program for Echo {
         2..=3
     }
 
-    fn runs_once(&self, _version: u32, procedure: u32) -> bool {
-        matches!(procedure, COUNT | SLOW_COUNT)
+    fn once(&self, call: &Call) -> Option<Once> {
+        let counts = matches!(call.header.procedure, COUNT | SLOW_COUNT);
+        counts.then(|| Once::new(Repeat::Answered, Vec::new()))
     }
 
     fn call(&self, call: Call) -> Answer {
@@ -155,8 +157,7 @@ fn a_large_call_in_thousands_of_fragments_is_one_call() {
     let call = message(1, PROGRAM, 3, ECHO, &data);
     let last = call.chunks(256).len() - 1;
     let pieces = call.chunks(256).enumerate();
-    let sent: Vec<u8> =
-        pieces.flat_map(|(index, piece)| fragment(piece, index == last)).collect();
+    let sent: Vec<u8> = pieces.flat_map(|(index, piece)| fragment(piece, index == last)).collect();
     stream.write_all(&sent).expect("sent");
     let record = read_record(&mut stream);
     let (xid, results) = decode_reply(&record).expect("a reply");

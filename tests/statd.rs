@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cleat::lockd::{Lockd, Settings, Thread};
-use cleat::rpc_server::{Answer, Call, Program, Transport};
+use cleat::rpc_server::{Answer, Call, Link, Program, Transport};
 use cleat::statd::{Counters, MONITORED_MAX, Monitors, Statd, Telling};
 use cleat::store::Store;
 use cleat_lock::{FileId, Input, LockRequest, Mode, Outcome, Owner, Range};
@@ -127,6 +127,7 @@ impl Lab {
             peer: peer.parse().expect(peer),
             local: SocketAddr::new([10, 0, 0, 1].into(), 2049),
             transport: Transport::Udp,
+            link: Link::default(),
             arguments: Bytes::copy_from_slice(arguments),
         };
         let reply = match self.statd.call(call) {

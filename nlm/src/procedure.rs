@@ -91,19 +91,6 @@ impl Procedure {
             Self::FreeAll => 23,
         }
     }
-
-    /// Whether it may run only once. A LOCK that is late and comes a second time, behind the
-    /// UNLOCK that followed it, must not lock for an owner who no longer knows of it.
-    #[must_use]
-    pub const fn runs_once(self) -> bool {
-        match self {
-            Self::Call(operation) | Self::Message(operation) => {
-                matches!(operation, Operation::Lock | Operation::Cancel | Operation::Unlock)
-            }
-            Self::Share | Self::Unshare | Self::NmLock | Self::FreeAll => true,
-            Self::Null | Self::Result(_) => false,
-        }
-    }
 }
 
 #[cfg(test)]

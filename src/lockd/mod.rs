@@ -9,6 +9,7 @@ mod idle;
 mod lease;
 mod limits;
 mod log;
+mod once;
 mod patience;
 mod program;
 mod results;

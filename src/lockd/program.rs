@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cleat_lock::{Input, Mode, Outcome};
 use cleat_nlm::granted::Ticket;
 use cleat_nlm::wire::{
@@ -18,13 +19,14 @@ use tracing::{debug, info};
 use super::driver::Lockd;
 use super::file::{Found, Want, find, find_at_once};
 use super::nlm_transport;
+use super::once;
 use super::patience::Patience;
 use super::results::Results;
 use super::turns::{Owner, Place, Turn, Turns};
 use crate::disk::Unfinished;
 use crate::exports::Exports;
-use crate::rpc_server::duplicates::Duplicates;
-use crate::rpc_server::{self, Answer, Program, Work};
+use crate::rpc_server::duplicates::{Duplicates, Given};
+use crate::rpc_server::{self, Answer, Once, Program, Work};
 use crate::seldom::Seldom;
 
 /// When a client may ask again whose file's disk hangs. No client is told.
@@ -336,17 +338,20 @@ impl Nlm {
         let call = request.call.clone();
         let place = self.results.place(call.peer.ip()).ok_or(Fault::SystemError)?;
         let (version, procedure) = (request.version, request.procedure);
-        let run = |call| self.begin(Request::of(call, version, procedure));
-        let answer = if procedure.runs_once() {
-            self.messages.answer(call.clone(), run)
-        } else {
-            run(call.clone())
+        let called: Arc<dyn Program> = Arc::new(Called(self.clone()));
+        let (answer, repeated) = match once::once(&call, version, procedure) {
+            None => (self.begin(Request::of(call.clone(), version, procedure)), false),
+            Some(once) => match self.messages.answer(call.clone(), &once, &called) {
+                Given::First(answer) => (answer, false),
+                Given::Again(answer) => (answer, true),
+                Given::Nothing => return Ok(Writer::new()),
+            },
         };
         let results = self.results.clone();
         tokio::spawn(async move {
-            let (reply, repeated) = match answer {
-                Answer::Now(reply) => (reply, true),
-                Answer::Later(reply) => (reply.await, false),
+            let reply = match answer {
+                Answer::Now(reply) => reply,
+                Answer::Later(reply) => reply.await,
             };
             if let Ok(body) = reply {
                 results.send(place, &call, (version, operation), body.into_bytes(), repeated);
@@ -390,12 +395,19 @@ impl Program for Nlm {
     }
 
     /// Messages are answered with nothing, so it is their results that must not be made twice: see
-    /// `Nlm::accept`.
-    fn runs_once(&self, version: u32, procedure: u32) -> bool {
+    /// [`Called`].
+    fn once(&self, call: &rpc_server::Call) -> Option<Once> {
+        let version = Version::of(call.header.version)?;
+        let procedure = Procedure::of(version, call.header.procedure)?;
+        if matches!(procedure, Procedure::Message(_)) {
+            return None;
+        }
+        once::once(call, version, procedure)
+    }
+
+    fn outcome(&self, version: u32, procedure: u32, results: &Bytes) -> rpc_server::Outcome {
         let procedure = Version::of(version).and_then(|version| Procedure::of(version, procedure));
-        procedure.is_some_and(|procedure| {
-            procedure.runs_once() && !matches!(procedure, Procedure::Message(_))
-        })
+        procedure.map_or(rpc_server::Outcome::AskAgain, |one| once::outcome(one, results))
     }
 
     fn call(&self, call: rpc_server::Call) -> Answer {
@@ -408,6 +420,30 @@ impl Program for Nlm {
             Procedure::Message(operation) => Answer::Now(self.accept(request, operation)),
             Procedure::Result(_) => Answer::Now(self.hear(&request)),
             _ => self.begin(request),
+        }
+    }
+}
+
+/// Messages as a program that answers them by what their results tell.
+struct Called(Nlm);
+
+impl Program for Called {
+    fn number(&self) -> u32 {
+        self.0.number()
+    }
+
+    fn versions(&self) -> RangeInclusive<u32> {
+        self.0.versions()
+    }
+
+    fn outcome(&self, version: u32, procedure: u32, results: &Bytes) -> rpc_server::Outcome {
+        self.0.outcome(version, procedure, results)
+    }
+
+    fn call(&self, call: rpc_server::Call) -> Answer {
+        match Request::new(call) {
+            Ok(request) => self.0.begin(request),
+            Err(fault) => Answer::Now(Err(fault)),
         }
     }
 }

@@ -11,6 +11,7 @@ mod data;
 mod dir;
 mod fs;
 mod name;
+mod once;
 pub mod status;
 mod wire;
 
@@ -18,8 +19,10 @@ mod wire;
 mod tests;
 
 use std::ops::RangeInclusive;
+use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cleat_rpc::{Fault, Reply, Writer};
 
 use self::status::Status;
@@ -27,7 +30,9 @@ use self::wire::{HANDLE_BYTES_MAX, Handle};
 use crate::disk::{Disk, Unfinished};
 use crate::exports::{Exports, Refusal, Target};
 pub use crate::rpc_server::IO_BYTES_MAX;
-use crate::rpc_server::{Answer, Call, Program, SMALL_REPLY_BYTES_MAX, Transport, Work};
+use crate::rpc_server::{
+    Answer, Call, Once, Outcome, Program, SMALL_REPLY_BYTES_MAX, Transport, Work,
+};
 use crate::vfs::FileHandle;
 
 /// The program's number (RFC 1813 2.2).
@@ -175,13 +180,26 @@ impl Program for Nfs {
         transport == Transport::Tcp
     }
 
-    /// Those that would find their own work done: WRITE is not among them, which may be repeated.
-    fn runs_once(&self, _version: u32, procedure: u32) -> bool {
-        use procedure::{CREATE, LINK, MKDIR, MKNOD, REMOVE, RENAME, RMDIR, SETATTR, SYMLINK};
-        matches!(
-            procedure,
-            SETATTR | CREATE | MKDIR | SYMLINK | MKNOD | REMOVE | RMDIR | RENAME | LINK
-        )
+    fn once(&self, call: &Call) -> Option<Once> {
+        once::once(call)
+    }
+
+    fn outcome(&self, _version: u32, _procedure: u32, results: &Bytes) -> Outcome {
+        once::outcome(results)
+    }
+
+    /// Whether the name still leads to what the call made: it may have been taken away through us,
+    /// or on this machine.
+    fn still_so(&self, call: Call, results: Bytes) -> Pin<Box<dyn Future<Output = bool> + Send>> {
+        let (nfs, procedure) = (self.clone(), call.header.procedure);
+        Box::pin(async move {
+            let Some(lookup) = once::lookup(call, &results) else { return true };
+            let found = match nfs.call(lookup) {
+                Answer::Now(found) => found,
+                Answer::Later(found) => found.await,
+            };
+            found.is_ok_and(|found| once::is_found(procedure, &results, &found.into_bytes()))
+        })
     }
 
     fn reply_bytes_max(&self, call: &Call) -> usize {

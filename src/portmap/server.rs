@@ -185,6 +185,7 @@ impl Program for PortMapper {
 mod tests {
     use super::*;
     use crate::portmap::services::{MOUNT, NFS, NLM, SERVICES};
+    use crate::rpc_server::Link;
     use cleat_rpc::{CallHeader, Credential, Encode, Reader};
     use proptest::prelude::*;
 
@@ -210,6 +211,7 @@ mod tests {
             peer: ([192, 0, 2, 9], 700).into(),
             local: local.parse().expect(local),
             transport: Transport::Udp,
+            link: Link::default(),
             arguments: arguments.to_vec().into(),
         }
     }

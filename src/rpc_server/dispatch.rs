@@ -8,7 +8,8 @@ use bytes::Bytes;
 use cleat_rpc::message::NotACall;
 use cleat_rpc::{CallHeader, Fault, Reply};
 
-use super::duplicates::{DuplicateCounts, Duplicates};
+use super::duplicates::{DuplicateCounts, Duplicates, Given};
+use super::link::Link;
 use super::program::{Answer, Call, Program, Transport};
 
 /// What a record is.
@@ -18,7 +19,7 @@ pub(super) enum Found<'a> {
     /// A call that gets none but this.
     Refused { xid: u32, fault: Fault },
     /// A call to a program.
-    Call { call: Call, program: &'a dyn Program },
+    Call { call: Call, program: &'a Arc<dyn Program> },
 }
 
 /// The programs by number, and what they answered lately.
@@ -28,11 +29,12 @@ pub(super) struct Dispatch {
 }
 
 /// Where a record came from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Arrival {
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) transport: Transport,
+    pub(super) link: Link,
 }
 
 impl Dispatch {
@@ -46,7 +48,7 @@ impl Dispatch {
     }
 
     /// Finds the program. RFC 5531 9 says what a call that fits none gets.
-    pub(super) fn find(&self, record: &Bytes, arrival: Arrival) -> Found<'_> {
+    pub(super) fn find(&self, record: &Bytes, arrival: &Arrival) -> Found<'_> {
         let (header, arguments) = match CallHeader::decode(record) {
             Ok((header, reader)) => (header, record.slice_ref(reader.rest())),
             Err(NotACall::Noise) => return Found::Nothing,
@@ -62,18 +64,19 @@ impl Dispatch {
             let (low, high) = (*versions.start(), *versions.end());
             return Found::Refused { xid, fault: Fault::ProgramMismatch { low, high } };
         }
-        let Arrival { peer, local, transport } = arrival;
-        let call =
-            Call { header, peer: canonical(peer), local: canonical(local), transport, arguments };
-        Found::Call { call, program: &**program }
+        let Arrival { peer, local, transport, ref link } = *arrival;
+        let (peer, local, link) = (canonical(peer), canonical(local), link.clone());
+        link.called();
+        let call = Call { header, peer, local, transport, link, arguments };
+        Found::Call { call, program }
     }
 
-    /// Has the program answer, unless it did before.
-    pub(super) fn run(&self, call: Call, program: &dyn Program) -> Answer {
-        if program.runs_once(call.header.version, call.header.procedure) {
-            self.duplicates.answer(call, |call| program.call(call))
-        } else {
-            program.call(call)
+    /// Has the program answer, unless it did before. `None` where nobody waits for an answer.
+    pub(super) fn run(&self, call: Call, program: &Arc<dyn Program>) -> Option<Answer> {
+        let Some(once) = program.once(&call) else { return Some(program.call(call)) };
+        match self.duplicates.answer(call, &once, program) {
+            Given::First(answer) | Given::Again(answer) => Some(answer),
+            Given::Nothing => None,
         }
     }
 }

@@ -1,77 +1,55 @@
-//! The duplicate request cache: a call that is sent again gets the answer it got, and runs once.
+//! The duplicate request cache: a call that is sent again runs once, and no answer outlives its truth.
 //!
-//! A client that missed a reply repeats its call, on another connection perhaps, with the same
-//! xid. Where the first one changed something, running it again would answer wrongly (REMOVE:
-//! no such file) or do harm (LOCK after the UNLOCK that followed it). So such a call's answer is
-//! kept for a while, and a repetition that comes while the first still runs waits for it. What
-//! still runs is never forgotten, and bounded by what the listener lets run.
+//! A client that missed a reply repeats its call with the same number (xid). Where the first one
+//! changed something, running it again would answer wrongly (REMOVE: no such file) or do harm
+//! (LOCK behind the UNLOCK that followed it). But the same number and words are no proof: numbers
+//! begin anew, machines are cloned, and what was so may have ended. So three things count.
+//!
+//! *Where it comes from.* A repetition comes as a datagram from the same address and port. Over TCP
+//! it comes on the same connection, from the same port (Linux connects from it again), on an older
+//! connection than the first, or on another one where the client need not have the answer: its
+//! connection ended with no later call on it, or does not acknowledge what was sent
+//! ([`super::link::Link::has_delivered`]). Any other call is a new one, and runs. While a first call
+//! runs, all with the same words wait for its answer.
+//!
+//! *What its client did since.* A client that calls about the same again (the name in its directory,
+//! the file whose attributes were set, the bytes of the lock's owner), and is served, has had the
+//! answer: it is forgotten ([`Once::ended_by`]). Clients ask about one thing one call at a time; the
+//! kernels of clients lock the directory or the file for that. What comes again after this was
+//! long under way: from a connection that is older than the first one's or that the client has
+//! closed, or as a datagram for [`LATE`](super::answers::LATE), it is dropped without an answer.
+//! Otherwise its client means it, and it runs: an UNLOCK that is needed again releases.
+//!
+//! *What the answer says.* "Locked" is never told from memory: a repeated LOCK or SHARE runs again,
+//! which changes nothing while the lock is held or awaited, and tells the truth where it was taken
+//! back ([`Repeat::Runs`]). "Made" (CREATE, MKDIR, SYMLINK, MKNOD, LINK) is told again while the name
+//! still leads to what was made, whoever took it away, on this machine or through us
+//! ([`Repeat::Checked`]). "Gone" and "set" (REMOVE, RMDIR, RENAME, SETATTR, UNLOCK, CANCEL, UNSHARE,
+//! FREE_ALL) are told again whatever others did since: to run again would take theirs
+//! ([`Repeat::Answered`]). "Ask again" and faults are not kept.
+//!
+//! What still runs is never forgotten, and bounded by what the listener lets run.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use cleat_rpc::{Credential, Fault, Reply, Writer};
 use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
-use tokio::sync::oneshot;
 
-use super::program::{Answer, Call};
-
-/// The most answers that are kept of one address: more than a client has calls on their way.
-pub const ANSWERS_PER_CLIENT_MAX: usize = 1024;
-/// The most answers that are kept altogether; the oldest goes first.
-pub const ANSWERS_MAX: usize = 65_536;
-/// The most bytes of all answers that are kept; the oldest goes first.
-pub const ANSWERS_BYTES_MAX: usize = 32 << 20;
-/// A longer answer is not kept, in bytes. No call that changes something has one: the longest is
-/// that of a SHARE, whose cookie may have 1024 bytes.
-pub const ANSWER_BYTES_MAX: usize = 1280;
-/// How long an answer is kept. Clients give up on a reply after a minute, and repeat the call.
-pub const KEPT: Duration = Duration::from_secs(300);
-
-/// What makes a call a repetition: its sender, and all else in a keyed hash: its xid, the way it
-/// came, and that the same is asked as the same user. A client counts its xids for each address of
-/// ours and each transport by itself, and tells lock owners apart by these two; its port changes
-/// when it connects again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
-    client: IpAddr,
-    asked: (u64, u64),
-}
-
-/// An answer as it is kept.
-type Kept = Result<Bytes, Fault>;
-
-#[derive(Debug)]
-enum Entry {
-    /// The call runs, and these came again meanwhile.
-    Running(Vec<oneshot::Sender<Kept>>),
-    Answered(Kept),
-}
-
-#[derive(Debug, Default)]
-struct Answers {
-    entries: HashMap<Key, Entry>,
-    /// The next answer's number.
-    next: u64,
-    /// What was answered and when, by the answers' numbers.
-    answered: BTreeMap<u64, (Key, Instant)>,
-    /// The numbers of one address's answers, the oldest first.
-    per_client: HashMap<IpAddr, VecDeque<u64>>,
-    bytes: usize,
-    repeated: u64,
-}
+use super::answers::{Answers, Found, From, Key};
+use super::once::{Once, Outcome};
+use super::program::{Answer, Call, Program};
 
 /// How full the cache is, and what it was good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DuplicateCounts {
-    /// Answers kept now; [`ANSWERS_MAX`] at most.
+    /// Answers kept now; [`super::ANSWERS_MAX`] at most.
     pub answers: usize,
-    /// Addresses that they are of.
+    /// Addresses (IPv6: networks of 64 bits) that they are of.
     pub clients: usize,
-    /// Calls since the start that got the answer of a first one.
+    /// Calls since the start that were repetitions.
     pub repeated: u64,
 }
 
@@ -84,10 +62,23 @@ pub(crate) struct Duplicates {
     seed: (u64, u64),
 }
 
-/// A call that runs for the first time, until its answer is there.
+/// What a call gets.
+pub(crate) enum Given {
+    /// It runs for the first time, as far as anybody knows.
+    First(Answer),
+    /// It is a repetition.
+    Again(Answer),
+    /// Nobody waits for its answer.
+    Nothing,
+}
+
+/// A call that runs, until its answer is there.
 struct Run {
     answers: Arc<Mutex<Answers>>,
     key: Key,
+    program: Arc<dyn Program>,
+    version: u32,
+    procedure: u32,
     ended: bool,
 }
 
@@ -97,26 +88,40 @@ impl Duplicates {
         Self { answers: Arc::default(), seed }
     }
 
-    /// Answers a call that changes something: by `run`, unless it was run before.
-    pub(crate) fn answer(&self, call: Call, run: impl FnOnce(Call) -> Answer) -> Answer {
+    /// Answers a call that changes something: by the program, unless it was run before.
+    pub(crate) fn answer(&self, call: Call, once: &Once, program: &Arc<dyn Program>) -> Given {
         let key = self.key(&call);
-        if let Some(repeated) = lock(&self.answers).again(key, Instant::now()) {
-            return repeated;
-        }
-        let first = Run { answers: Arc::clone(&self.answers), key, ended: false };
-        match run(call) {
-            Answer::Now(reply) => Answer::Now(first.ends(reply)),
-            Answer::Later(reply) => Answer::later(async move { first.ends(reply.await) }),
+        let (transport, port, link) = (call.transport, call.peer.port(), call.link.clone());
+        let from = From { transport, port, link };
+        let found = lock(&self.answers).find(key, &from, once, Instant::now());
+        let (version, procedure) = (call.header.version, call.header.procedure);
+        let (answers, program) = (Arc::clone(&self.answers), Arc::clone(program));
+        let run = || Run { answers, key, program, version, procedure, ended: false };
+        match found {
+            Found::Late => Given::Nothing,
+            Found::Answered(kept) => Given::Again(Answer::Now(Ok(Writer::from(kept)))),
+            Found::Runs(answer) => Given::Again(Answer::later(async move {
+                // Where the first ended without an answer the client will ask once more.
+                answer.await.unwrap_or(Err(Fault::SystemError)).map(Writer::from)
+            })),
+            Found::First { again } => {
+                let run = run();
+                let answer = match Arc::clone(&run.program).call(call) {
+                    Answer::Now(reply) => Answer::Now(run.ends(reply)),
+                    Answer::Later(reply) => Answer::later(async move { run.ends(reply.await) }),
+                };
+                if again { Given::Again(answer) } else { Given::First(answer) }
+            }
+            Found::Check(kept) => {
+                let run = run();
+                Given::Again(Answer::later(async move { run.checked(call, kept).await }))
+            }
         }
     }
 
     pub(super) fn count(&self) -> DuplicateCounts {
-        let answers = lock(&self.answers);
-        DuplicateCounts {
-            answers: answers.answered.len(),
-            clients: answers.per_client.len(),
-            repeated: answers.repeated,
-        }
+        let (answers, clients, repeated) = lock(&self.answers).counts();
+        DuplicateCounts { answers, clients, repeated }
     }
 
     fn key(&self, call: &Call) -> Key {
@@ -125,6 +130,8 @@ impl Duplicates {
         for word in [header.xid, header.program, header.version, header.procedure] {
             hasher.write_u32(word);
         }
+        // A client counts its xids for each address of ours and each transport by itself, and tells
+        // lock owners apart by these two.
         (call.local, call.transport).hash(&mut hasher);
         // Of the rest, Linux writes the stamp anew where it encodes a repetition anew.
         if let Credential::Sys(sys) = &header.credential {
@@ -143,10 +150,26 @@ fn lock(answers: &Mutex<Answers>) -> MutexGuard<'_, Answers> {
 }
 
 impl Run {
+    /// Answers as the first time where that is still so, and else as if this were the first time.
+    async fn checked(self, call: Call, kept: Bytes) -> Reply {
+        if self.program.still_so(call.clone(), kept.clone()).await {
+            return self.ends(Ok(Writer::from(kept)));
+        }
+        let reply = match self.program.call(call) {
+            Answer::Now(reply) => reply,
+            Answer::Later(reply) => reply.await,
+        };
+        self.ends(reply)
+    }
+
     fn ends(mut self, reply: Reply) -> Reply {
         let answer = reply.map(Writer::into_bytes);
+        let outcome = match &answer {
+            Ok(results) => self.program.outcome(self.version, self.procedure, results),
+            Err(_) => Outcome::AskAgain,
+        };
         self.ended = true;
-        lock(&self.answers).keep(self.key, &answer, Instant::now());
+        lock(&self.answers).keep(self.key, &answer, outcome, Instant::now());
         answer.map(Writer::from)
     }
 }
@@ -155,100 +178,52 @@ impl Drop for Run {
     /// Where it ended without an answer, the next such call is the first again.
     fn drop(&mut self) {
         if !self.ended {
-            lock(&self.answers).entries.remove(&self.key);
+            lock(&self.answers).give_up(self.key);
         }
     }
-}
-
-impl Answers {
-    /// The answer of the first such call, or `None` where this is the first.
-    fn again(&mut self, key: Key, now: Instant) -> Option<Answer> {
-        self.forget_old(now);
-        let answer = match self.entries.get_mut(&key) {
-            None => {
-                self.entries.insert(key, Entry::Running(Vec::new()));
-                return None;
-            }
-            Some(Entry::Answered(kept)) => Answer::Now(kept.clone().map(Writer::from)),
-            Some(Entry::Running(waiting)) => {
-                let (told, answer) = oneshot::channel();
-                waiting.push(told);
-                Answer::later(async move {
-                    // Where the first ended without an answer the client will ask once more.
-                    answer.await.unwrap_or(Err(Fault::SystemError)).map(Writer::from)
-                })
-            }
-        };
-        self.repeated += 1;
-        Some(answer)
-    }
-
-    /// The first call has its answer: keeps it, and tells it to those that wait for it.
-    fn keep(&mut self, key: Key, answer: &Kept, now: Instant) {
-        if let Some(Entry::Running(waiting)) = self.entries.remove(&key) {
-            waiting.into_iter().for_each(|told| drop(told.send(answer.clone())));
-        }
-        let bytes = length(answer);
-        if bytes > ANSWER_BYTES_MAX {
-            return;
-        }
-        // A copy of its own, for the reply's buffer has more room than it needs.
-        let kept = answer.as_deref().map(Bytes::copy_from_slice).map_err(|fault| *fault);
-        self.entries.insert(key, Entry::Answered(kept));
-        self.bytes += bytes;
-        self.answered.insert(self.next, (key, now));
-        let own = self.per_client.entry(key.client).or_default();
-        own.push_back(self.next);
-        self.next += 1;
-        if own.len() > ANSWERS_PER_CLIENT_MAX {
-            let oldest = own.front().copied();
-            oldest.into_iter().for_each(|number| self.forget(number));
-        }
-        while self.answered.len() > ANSWERS_MAX || self.bytes > ANSWERS_BYTES_MAX {
-            self.forget_oldest();
-        }
-    }
-
-    fn forget_old(&mut self, now: Instant) {
-        while self.answered.first_key_value().is_some_and(|(_, (_, since))| now - *since >= KEPT) {
-            self.forget_oldest();
-        }
-    }
-
-    fn forget_oldest(&mut self) {
-        let oldest = self.answered.first_key_value().map(|(number, _)| *number);
-        oldest.into_iter().for_each(|number| self.forget(number));
-    }
-
-    /// Forgets an answer: of those of its address, it is the oldest.
-    fn forget(&mut self, number: u64) {
-        let Some((key, _)) = self.answered.remove(&number) else { return };
-        if let Some(Entry::Answered(answer)) = self.entries.remove(&key) {
-            self.bytes -= length(&answer);
-        }
-        if let Some(own) = self.per_client.get_mut(&key.client) {
-            own.pop_front();
-            if own.is_empty() {
-                self.per_client.remove(&key.client);
-            }
-        }
-    }
-}
-
-fn length(answer: &Kept) -> usize {
-    answer.as_ref().map_or(0, Bytes::len)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ops::RangeInclusive;
+    use std::sync::Mutex;
+
+    use super::super::answers::ANSWER_BYTES_MAX;
+    use super::super::link::Link;
+    use super::super::once::Repeat;
+    use super::super::program::Transport;
     use super::*;
-    use crate::rpc_server::Transport;
     use cleat_rpc::{AuthSys, CallHeader};
+    use tokio::sync::oneshot;
 
-    const NOTHING: Kept = Ok(Bytes::new());
+    /// Answers with what it is given to answer with, in turn, and says whether that is so still.
+    struct Told(Mutex<Vec<Answer>>, bool);
 
-    fn key(client: u8, xid: u64) -> Key {
-        Key { client: [10, 0, 0, client].into(), asked: (xid, 0) }
+    impl Program for Told {
+        fn number(&self) -> u32 {
+            7
+        }
+
+        fn versions(&self) -> RangeInclusive<u32> {
+            1..=1
+        }
+
+        fn still_so(
+            &self,
+            _: Call,
+            _: Bytes,
+        ) -> std::pin::Pin<Box<dyn Future<Output = bool> + Send>> {
+            Box::pin(std::future::ready(self.1))
+        }
+
+        fn call(&self, _: Call) -> Answer {
+            self.0.lock().expect("not poisoned").pop().expect("it does not run")
+        }
+    }
+
+    fn told(mut answers: Vec<Answer>, still_so: bool) -> Arc<dyn Program> {
+        answers.reverse();
+        Arc::new(Told(Mutex::new(answers), still_so))
     }
 
     fn call(port: u16, server: u8, transport: Transport, uid: u32, stamp: u32) -> Call {
@@ -259,16 +234,21 @@ mod tests {
             peer: ([10, 0, 0, 2], port).into(),
             local: ([10, 0, 1, server], 2049).into(),
             transport,
+            link: Link::default(),
             arguments: Bytes::from_static(b"arguments"),
         }
     }
 
     fn same() -> Call {
-        call(700, 1, Transport::Tcp, 1000, 1)
+        call(700, 1, Transport::Udp, 1000, 1)
+    }
+
+    fn once(repeat: Repeat) -> Once {
+        Once::new(repeat, Vec::new())
     }
 
     #[test]
-    fn a_repetition_comes_the_same_way_as_the_same_user_from_any_port() {
+    fn the_same_words_come_the_same_way_as_the_same_user() {
         use Transport::{Tcp, Udp};
         let duplicates = Duplicates::new();
         let first = duplicates.key(&call(700, 1, Tcp, 1000, 1));
@@ -279,7 +259,7 @@ mod tests {
             call(700, 2, Tcp, 1000, 1),
             call(700, 1, Udp, 1000, 1),
             call(700, 1, Tcp, 1001, 1),
-            Call { header: next, ..same() },
+            Call { header: next, ..call(700, 1, Tcp, 1000, 1) },
         ] {
             assert_ne!(duplicates.key(&other), first);
         }
@@ -288,20 +268,27 @@ mod tests {
     #[test]
     fn repetitions_are_counted() {
         let duplicates = Duplicates::new();
-        for (uid, port) in [(1, 700), (1, 800), (2, 700), (1, 900)] {
-            let call = call(port, 1, Transport::Tcp, uid, 1);
-            drop(duplicates.answer(call, |_| Answer::Now(Ok(Writer::new()))));
+        for (uid, port) in [(1, 700), (1, 700), (2, 700), (1, 700), (2, 800)] {
+            let call = call(port, 1, Transport::Udp, uid, 1);
+            let program = told(vec![Answer::Now(of_length(0))], true);
+            drop(duplicates.answer(call, &once(Repeat::Answered), &program));
         }
         let counts = DuplicateCounts { answers: 2, clients: 1, repeated: 2 };
         assert_eq!(duplicates.count(), counts);
     }
 
-    async fn bytes(answer: Answer) -> Result<usize, Fault> {
+    /// The length of an answer, and whether it was a repetition's.
+    async fn bytes(given: Given) -> (Result<usize, Fault>, bool) {
+        let (answer, again) = match given {
+            Given::First(answer) => (answer, false),
+            Given::Again(answer) => (answer, true),
+            Given::Nothing => unreachable!("it has an answer"),
+        };
         let reply = match answer {
             Answer::Now(reply) => reply,
             Answer::Later(reply) => reply.await,
         };
-        reply.map(|results| results.len())
+        (reply.map(|results| results.len()), again)
     }
 
     fn of_length(bytes: usize) -> Reply {
@@ -314,105 +301,65 @@ mod tests {
     async fn an_answer_of_any_length_is_told_to_those_that_wait_and_one_that_fits_is_kept() {
         // The longest result of SHARE, with a cookie of 1024 bytes; and one of no procedure.
         for (length, runs_again) in [(4 + 1024 + 4 + 4, false), (ANSWER_BYTES_MAX + 1, true)] {
-            let duplicates = Duplicates::new();
+            let (duplicates, once) = (Duplicates::new(), once(Repeat::Answered));
             let (go, gone) = oneshot::channel::<()>();
-            let first = duplicates.answer(same(), |_| {
-                Answer::later(async move {
-                    gone.await.expect("told to go");
-                    of_length(length)
-                })
+            let slow = Answer::later(async move {
+                gone.await.expect("told to go");
+                of_length(length)
             });
-            let second = duplicates.answer(same(), |_| unreachable!("it runs"));
+            let program = told(vec![slow, Answer::Now(of_length(1))], true);
+            let first = duplicates.answer(same(), &once, &program);
+            // From any port, while the first one runs.
+            let second = duplicates.answer(call(800, 1, Transport::Udp, 1000, 1), &once, &program);
             go.send(()).expect("it waits");
-            assert_eq!(bytes(first).await, Ok(length));
-            assert_eq!(bytes(second).await, Ok(length));
-            let again = duplicates.answer(same(), |_| Answer::Now(of_length(1)));
-            assert_eq!(bytes(again).await, Ok(if runs_again { 1 } else { length }));
+            assert_eq!(bytes(first).await, (Ok(length), false));
+            assert_eq!(bytes(second).await, (Ok(length), true));
+            let again = bytes(duplicates.answer(same(), &once, &program)).await;
+            assert_eq!(again, if runs_again { (Ok(1), false) } else { (Ok(length), true) });
         }
     }
 
     #[tokio::test]
+    async fn what_is_no_longer_so_runs_again_and_is_kept_anew() {
+        for (repeat, still_so, again) in [
+            (Repeat::Answered, false, 1),
+            (Repeat::Checked, true, 1),
+            (Repeat::Checked, false, 2),
+            (Repeat::Runs, true, 2),
+        ] {
+            let (duplicates, once) = (Duplicates::new(), once(repeat));
+            let answers = (1..4).map(|length| Answer::Now(of_length(length))).collect();
+            let program = told(answers, still_so);
+            assert_eq!(bytes(duplicates.answer(same(), &once, &program)).await, (Ok(1), false));
+            let second = bytes(duplicates.answer(same(), &once, &program)).await;
+            assert_eq!(second, (Ok(again), true), "{repeat:?}");
+            assert_eq!(duplicates.count().answers, 1);
+            // Another port's is no repetition.
+            let other = call(800, 1, Transport::Udp, 1000, 1);
+            let third = bytes(duplicates.answer(other, &once, &program)).await;
+            assert_eq!(third, (Ok(again + 1), false), "{repeat:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fault_is_not_kept() {
+        let (duplicates, once) = (Duplicates::new(), once(Repeat::Answered));
+        let faults = [Err(Fault::SystemError), of_length(1)].map(Answer::Now);
+        let program = told(faults.into(), true);
+        let first = bytes(duplicates.answer(same(), &once, &program)).await;
+        assert_eq!(first, (Err(Fault::SystemError), false));
+        assert_eq!(bytes(duplicates.answer(same(), &once, &program)).await, (Ok(1), false));
+    }
+
+    #[tokio::test]
     async fn a_call_that_ends_without_an_answer_may_run_again() {
-        let duplicates = Duplicates::new();
-        let first = duplicates.answer(same(), |_| Answer::later(std::future::pending()));
-        let second = duplicates.answer(same(), |_| unreachable!("it runs"));
+        let (duplicates, once) = (Duplicates::new(), once(Repeat::Answered));
+        let never = Answer::later(std::future::pending());
+        let program = told(vec![never, Answer::Now(of_length(1))], true);
+        let first = duplicates.answer(same(), &once, &program);
+        let second = duplicates.answer(same(), &once, &program);
         drop(first);
-        assert_eq!(bytes(second).await, Err(Fault::SystemError));
-        let third = duplicates.answer(same(), |_| Answer::Now(of_length(1)));
-        assert_eq!(bytes(third).await, Ok(1));
-    }
-
-    #[test]
-    fn what_runs_is_not_forgotten_whatever_else_comes() {
-        let (mut answers, now) = (Answers::default(), Instant::now());
-        assert!(answers.again(key(1, 0), now).is_none());
-        for xid in 1..=ANSWERS_PER_CLIENT_MAX as u64 + 1 {
-            assert!(answers.again(key(1, xid), now).is_none());
-            answers.keep(key(1, xid), &NOTHING, now);
-        }
-        answers.forget_old(now + KEPT);
-        assert!(answers.again(key(1, 0), now).is_some(), "it still runs");
-    }
-
-    #[test]
-    fn an_answer_that_was_forgotten_and_given_again_is_kept_as_long_as_any() {
-        let (mut answers, now) = (Answers::default(), Instant::now());
-        let others = 1..=ANSWERS_PER_CLIENT_MAX as u64;
-        for xid in [0].into_iter().chain(others).chain([0]) {
-            answers.keep(key(1, xid), &NOTHING, now);
-        }
-        answers.keep(key(2, 0), &NOTHING, now);
-        for _ in 0..ANSWERS_PER_CLIENT_MAX - 1 {
-            answers.forget_oldest();
-        }
-        assert!(answers.entries.contains_key(&key(1, 0)));
-        answers.forget_oldest();
-        assert_eq!(answers.entries.len(), 1, "the other's");
-        assert_eq!(answers.per_client.len(), 1);
-    }
-
-    /// Whatever was kept and forgotten, everything is of the same answers.
-    fn check(answers: &Answers) {
-        let listed: usize = answers.per_client.values().map(VecDeque::len).sum();
-        assert_eq!((answers.entries.len(), listed), (answers.answered.len(), listed));
-        assert_eq!(listed, answers.answered.len());
-        assert!(answers.bytes <= ANSWERS_BYTES_MAX && listed <= ANSWERS_MAX);
-    }
-
-    #[test]
-    fn one_client_pushes_out_no_answers_but_its_own() {
-        let (mut answers, now) = (Answers::default(), Instant::now());
-        answers.keep(key(1, 0), &NOTHING, now);
-        for xid in 0..100_000 {
-            answers.keep(key(2, xid), &NOTHING, now);
-        }
-        assert!(answers.entries.contains_key(&key(1, 0)));
-        assert_eq!(answers.entries.len(), 1 + ANSWERS_PER_CLIENT_MAX);
-        check(&answers);
-    }
-
-    #[test]
-    fn many_clients_keep_within_the_bounds() {
-        // Many small answers, and fewer large ones.
-        for (length, kept) in [(0, ANSWERS_MAX), (1024, ANSWERS_BYTES_MAX / 1024)] {
-            let (mut answers, now) = (Answers::default(), Instant::now());
-            let answer = Ok(Bytes::from(vec![0; length]));
-            for client in 0..=255 {
-                for xid in 0..300 {
-                    answers.keep(key(client, xid), &answer, now);
-                }
-            }
-            assert_eq!((answers.entries.len(), answers.bytes), (kept, kept * length));
-            check(&answers);
-        }
-    }
-
-    #[test]
-    fn answers_are_forgotten_in_time() {
-        let (mut answers, now) = (Answers::default(), Instant::now());
-        answers.keep(key(1, 1), &NOTHING, now);
-        answers.forget_old(now + KEPT);
-        assert!(answers.entries.is_empty());
-        check(&answers);
+        assert_eq!(bytes(second).await, (Err(Fault::SystemError), true));
+        assert_eq!(bytes(duplicates.answer(same(), &once, &program)).await, (Ok(1), false));
     }
 }

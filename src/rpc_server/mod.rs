@@ -1,11 +1,14 @@
 //! One listener for every program: takes records, finds the program, sends its answers.
 
+mod answers;
 mod dispatch;
 pub(crate) mod duplicates;
+mod link;
+mod once;
 mod outbox;
 mod packet_info;
 pub mod program;
-mod share;
+pub(crate) mod share;
 mod tcp;
 mod udp;
 
@@ -19,10 +22,11 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use answers::{ANSWER_BYTES_MAX, ANSWERS_BYTES_MAX, ANSWERS_MAX, ANSWERS_PER_CLIENT_MAX};
 use dispatch::Dispatch;
-pub use duplicates::{
-    ANSWER_BYTES_MAX, ANSWERS_BYTES_MAX, ANSWERS_MAX, ANSWERS_PER_CLIENT_MAX, DuplicateCounts,
-};
+pub use duplicates::DuplicateCounts;
+pub use link::Link;
+pub use once::{Once, Outcome, Part, Repeat};
 pub use outbox::Outbox;
 pub use program::{Answer, Call, Program, SMALL_REPLY_BYTES_MAX, Transport, Work};
 use share::Hosts;

@@ -8,6 +8,9 @@ use std::pin::Pin;
 use bytes::Bytes;
 use cleat_rpc::{CallHeader, Reader, Reply};
 
+use super::link::Link;
+use super::once::{Once, Outcome};
+
 /// How a call came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Transport {
@@ -29,6 +32,8 @@ pub struct Call {
     pub local: SocketAddr,
     /// How it came.
     pub transport: Transport,
+    /// The connection that it came on.
+    pub link: Link,
     /// The XDR of its arguments: a slice of the record, not a copy.
     pub arguments: Bytes,
 }
@@ -82,9 +87,20 @@ pub trait Program: Send + Sync {
         true
     }
 
-    /// Whether a call of this procedure may run only once: a repetition gets the first one's answer.
-    fn runs_once(&self, _version: u32, _procedure: u32) -> bool {
-        false
+    /// What a call may do only once that comes again; `None` where it may run as often as it comes.
+    fn once(&self, _call: &Call) -> Option<Once> {
+        None
+    }
+
+    /// What came of a call that has a [`Once`], by its results.
+    fn outcome(&self, _version: u32, _procedure: u32, _results: &Bytes) -> Outcome {
+        Outcome::Done
+    }
+
+    /// Whether these results of such a call tell what is so now
+    /// ([`super::Repeat::Checked`]).
+    fn still_so(&self, _call: Call, _results: Bytes) -> Pin<Box<dyn Future<Output = bool> + Send>> {
+        Box::pin(std::future::ready(true))
     }
 
     /// What its calls may have to wait for.

@@ -4,7 +4,7 @@
 //! of everything there is enough left for the other hosts.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -109,13 +109,25 @@ pub(super) struct Part {
     _host: Arc<Host>,
 }
 
+/// What counts as one host: an IPv4 address, or a network of IPv6 with a prefix of 64 bits, for whoever
+/// is in one may take any address of it. The link-local one is every link's, so there each address
+/// counts.
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) if !v6.is_unicast_link_local() && !v6.is_loopback() => {
+            Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into()
+        }
+        other => other,
+    }
+}
+
 impl Hosts {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self { all: Stock::new(Of::max), known: Mutex::default() })
     }
 
     pub(super) fn host(self: &Arc<Self>, peer: IpAddr) -> Arc<Host> {
-        let address = peer.to_canonical();
+        let address = network_of(peer);
         let mut known = self.known();
         if let Some(host) = known.get(&address).and_then(Weak::upgrade) {
             return host;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use cleat_rpc::Reply;
 use cleat_rpc::record::{Assembler, mark};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::dispatch::{Arrival, Found, reply_parts};
+use super::link::Link;
 use super::program::{Answer, SMALL_REPLY_BYTES_MAX, Transport};
 use super::share::{Host, Of, Part};
 use super::{
@@ -84,8 +85,10 @@ pub(super) async fn accept(listener: TcpListener, shared: Shared) {
 async fn connection(stream: TcpStream, host: Arc<Host>, shared: Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
-    let arrival = Arrival { peer, local, transport: Transport::Tcp };
     let (reader, writer) = stream.into_split();
+    let reader = Arc::new(reader);
+    let link = Link::new(&reader);
+    let arrival = Arrival { peer, local, transport: Transport::Tcp, link: link.clone() };
     // As many as there are places: a send to it never waits.
     let (replies, outgoing) = mpsc::channel(CONNECTION_REQUESTS_MAX);
     let places = Arc::new(Semaphore::new(CONNECTION_REQUESTS_MAX));
@@ -95,10 +98,11 @@ async fn connection(stream: TcpStream, host: Arc<Host>, shared: Shared) -> io::R
     let calls = Calls { arrival, shared, host, places, replies };
     let read = tokio::select! {
         () = broken.cancelled() => Ok(()),
-        read = calls.read(reader) => read,
+        read = calls.read(&reader) => read,
     };
     drop(calls);
     let _ = writing.await;
+    link.closes();
     read
 }
 
@@ -113,12 +117,10 @@ struct Calls {
 
 impl Calls {
     /// Reads calls and begins to answer them, until the client hangs up or is silent for long.
-    async fn read(&self, mut reader: OwnedReadHalf) -> io::Result<()> {
+    async fn read(&self, reader: &OwnedReadHalf) -> io::Result<()> {
         let mut assembler = Assembler::new(RECORD_BYTES_MAX);
         let mut stream = BytesMut::new();
-        while let Some((record, room)) =
-            self.record(&mut reader, &mut assembler, &mut stream).await?
-        {
+        while let Some((record, room)) = self.record(reader, &mut assembler, &mut stream).await? {
             self.begin(&record, room).await;
         }
         Ok(())
@@ -127,7 +129,7 @@ impl Calls {
     /// The next whole record, and the room that it takes.
     async fn record(
         &self,
-        reader: &mut OwnedReadHalf,
+        reader: &OwnedReadHalf,
         assembler: &mut Assembler,
         stream: &mut BytesMut,
     ) -> io::Result<Option<(Bytes, Option<Part>)>> {
@@ -152,7 +154,7 @@ impl Calls {
                 false => Instant::now() + IDLE,
             };
             stream.reserve(READ_BYTES);
-            match timeout_at(deadline, reader.read_buf(stream)).await {
+            match timeout_at(deadline, receive(reader, stream)).await {
                 Ok(read) => {
                     if read? == 0 {
                         return Ok(None);
@@ -171,7 +173,7 @@ impl Calls {
     async fn begin(&self, record: &Bytes, record_room: Option<Part>) {
         let place = Arc::clone(&self.places).acquire_owned().await.expect("never closed");
         let mut held = Held { _place: place, room: None };
-        let (call, program) = match self.shared.dispatch.find(record, self.arrival) {
+        let (call, program) = match self.shared.dispatch.find(record, &self.arrival) {
             Found::Nothing => return,
             Found::Refused { xid, fault } => return send(&self.replies, xid, Err(fault), held),
             Found::Call { call, program } => (call, program),
@@ -183,8 +185,9 @@ impl Calls {
         }
         let turn = self.host.take(Of::requests(program.work(), Transport::Tcp), 1).await;
         match self.shared.dispatch.run(call, program) {
-            Answer::Now(reply) => send(&self.replies, xid, reply, held),
-            Answer::Later(future) => {
+            None => {}
+            Some(Answer::Now(reply)) => send(&self.replies, xid, reply, held),
+            Some(Answer::Later(future)) => {
                 let replies = self.replies.clone();
                 self.shared.tasks.spawn(async move {
                     let reply = future.await;
@@ -192,6 +195,17 @@ impl Calls {
                     send(&replies, xid, reply, held);
                 });
             }
+        }
+    }
+}
+
+/// Reads what there is, once there is something. Returns how much; 0 at the end.
+async fn receive(reader: &OwnedReadHalf, stream: &mut BytesMut) -> io::Result<usize> {
+    loop {
+        reader.readable().await?;
+        match reader.try_read_buf(stream) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
         }
     }
 }
@@ -266,6 +280,7 @@ async fn write_all(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::AsyncReadExt;
 
     #[test]
     fn a_large_reply_may_take_as_long_as_a_slow_line_needs() {

@@ -11,6 +11,7 @@ use tokio::net::UdpSocket;
 use tracing::{debug, warn};
 
 use super::dispatch::{Arrival, Found, reply_parts};
+use super::link::Link;
 use super::packet_info::{self, Datagram};
 use super::program::{Answer, Transport};
 use super::share::Of;
@@ -34,13 +35,14 @@ pub(super) async fn serve(socket: Arc<UdpSocket>, shared: Shared) {
         };
         let Datagram { length, peer, local } = datagram;
         let record = Bytes::copy_from_slice(&buffer[..length]);
-        answer(&socket, &record, Arrival { peer, local, transport: Transport::Udp }, &shared);
+        let arrival = Arrival { peer, local, transport: Transport::Udp, link: Link::default() };
+        answer(&socket, &record, &arrival, &shared);
     }
 }
 
 /// Begins to answer. Nothing is waited for here: where the answer is not there at once, or the
 /// socket is full, because a neighbour on the network does not answer say, others go on.
-fn answer(socket: &Arc<UdpSocket>, record: &Bytes, arrival: Arrival, shared: &Shared) {
+fn answer(socket: &Arc<UdpSocket>, record: &Bytes, arrival: &Arrival, shared: &Shared) {
     let (xid, answer, part) = match shared.dispatch.find(record, arrival) {
         Found::Nothing => return,
         Found::Refused { xid, fault } => (xid, Answer::Now(Err(fault)), None),
@@ -54,7 +56,9 @@ fn answer(socket: &Arc<UdpSocket>, record: &Bytes, arrival: Arrival, shared: &Sh
                 }
                 return;
             };
-            (call.header.xid, shared.dispatch.run(call, program), Some(part))
+            let xid = call.header.xid;
+            let Some(answer) = shared.dispatch.run(call, program) else { return };
+            (xid, answer, Some(part))
         }
     };
     let (socket, to, from) = (Arc::clone(socket), arrival.peer, arrival.local.ip());

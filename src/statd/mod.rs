@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::lockd::Lockd;
-use crate::rpc_server::{Answer, Call, Program, Work};
+use crate::rpc_server::{Answer, Call, Once, Program, Repeat, Work};
 use crate::store::Identity;
 
 pub use counters::Counters;
@@ -231,8 +231,9 @@ impl Program for Statd {
     }
 
     /// A second SM_SIMU_CRASH is a second crash.
-    fn runs_once(&self, _version: u32, procedure: u32) -> bool {
-        procedure == procedure::SIMU_CRASH
+    fn once(&self, call: &Call) -> Option<Once> {
+        let crash = call.header.procedure == procedure::SIMU_CRASH;
+        crash.then(|| Once::new(Repeat::Answered, Vec::new()))
     }
 
     fn call(&self, call: Call) -> Answer {

@@ -310,6 +310,54 @@ impl Client {
         Self { name, credential, state, cookie: cookie.clone(), version, link, xid }
     }
 
+    /// The same client on another connection: from the same port after the first one was reset, as
+    /// Linux does it, or from any after the first one was closed.
+    pub fn reconnected(self, server: SocketAddr, same_port: bool) -> Self {
+        let Self { name, credential, state, cookie, version, link, xid } = self;
+        let Link::Tcp(stream) = link else { panic!("over TCP") };
+        let mut from = stream.local_addr().expect("an address");
+        if same_port {
+            // After a reset the port can be had at once.
+            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("set");
+        } else {
+            from.set_port(0);
+        }
+        drop(stream);
+        let link = Self::connect_at(server, &name, from).link;
+        Self { name, credential, state, cookie, version, link, xid }
+    }
+
+    /// How long its calls wait for an answer from now on.
+    pub fn waits(&mut self, time: Duration) {
+        let set = match &self.link {
+            Link::Tcp(stream) => stream.set_read_timeout(Some(time)),
+            Link::Udp(socket, _) => socket.set_read_timeout(Some(time)),
+        };
+        set.expect("a timeout");
+    }
+
+    /// Sends a call twice before it reads an answer: both answers.
+    pub fn nfs_twice(&mut self, procedure: u32, arguments: &[u8]) -> [Vec<u8>; 2] {
+        self.xid += 1;
+        let (xid, credential) = (self.xid, self.credential.clone());
+        let mut message = Writer::new();
+        let (program, version) = NFS;
+        CallHeader { xid, program, version, procedure, credential }.encode(&mut message);
+        message.raw(arguments);
+        let message = message.into_bytes();
+        let Link::Tcp(stream) = &mut self.link else { panic!("over TCP") };
+        let record = [&mark(message.len())[..], &message].concat();
+        stream.write_all(&record.repeat(2)).expect("sent");
+        [(); 2].map(|()| {
+            let mut header = [0; 4];
+            stream.read_exact(&mut header).expect("a mark");
+            let mut record = vec![0; (u32::from_be_bytes(header) & 0x7fff_ffff) as usize];
+            stream.read_exact(&mut record).expect("a reply");
+            let (_, results) = decode_reply(&record).expect("a reply");
+            results.expect("results").rest().to_vec()
+        })
+    }
+
     /// Gives the next call the number of the last one, as if that were sent again.
     pub fn repeat(&mut self) -> &mut Self {
         self.xid -= 1;

@@ -9,14 +9,13 @@ mod results;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use cleat_rpc::{CallHeader, Credential, Reply};
 use nfs3_types::nfs3::{diropargs3, nfs_fh3};
 use nfs3_types::xdr_codec::{Opaque, Pack, Unpack};
 
 use self::fake::{Fake, FakeHandles};
 use super::*;
-use crate::rpc_server::Transport;
+use crate::rpc_server::{Link, Transport};
 
 const VERIFIER: [u8; 8] = *b"instance";
 
@@ -40,6 +39,7 @@ fn call(procedure: u32, arguments: impl Into<Bytes>) -> Call {
         peer: address,
         local: address,
         transport: Transport::Tcp,
+        link: Link::default(),
         arguments: arguments.into(),
     }
 }

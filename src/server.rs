@@ -85,7 +85,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let nlm = Nlm::new(Arc::clone(&exports), lockd.clone(), results.clone(), grants);
     let (table, told) = (Arc::clone(&config.exports), telling(&config));
     let statd = Statd::new(lockd.clone(), &identity, told, table, monitors, background.clone());
-    let listener = Listener::new(programs(&config, &exports, nlm, &statd));
+    let clients = Arc::clone(&exports);
+    let listener = Listener::new(programs(&config, &exports, nlm, &statd))
+        .admitting(config.connections, move |peer| clients.admits(peer));
     listener.serve(sockets);
     let callback = statd.serve_callbacks();
     let (called, watched) = (lockd.clone(), Arc::clone(&exports));

@@ -83,30 +83,119 @@ fn clients_that_take_no_answers_hold_nobody_up() {
     stream.read_exact(&mut answers).expect("answers");
 }
 
+/// Whether a connection answers a call.
+fn answers(stream: &mut TcpStream) -> bool {
+    stream.set_read_timeout(Some(PROMPT)).expect("a timeout");
+    // One that was refused is closed, or reset under the call.
+    stream.write_all(&call(1, NLM, 0, &[])).is_ok() && stream.read_exact(&mut [0; 28]).is_ok()
+}
+
 #[test]
 fn one_address_has_a_share_of_the_connections() {
     let site = Site::new();
     let server = site.serve();
-    let mut greedy: Vec<TcpStream> =
-        (0..CONNECTIONS_MAX).map(|_| connect_from(&server, GREEDY)).collect();
-    let null = call(1, NLM, 0, &[]);
-    let served = greedy.iter_mut().filter_map(|stream| {
-        stream.set_read_timeout(Some(PROMPT)).expect("a timeout");
-        // One that was refused is closed, or reset under the call.
-        stream.write_all(&null).ok()?;
-        stream.read_exact(&mut [0; 28]).ok()
-    });
-    assert_eq!(served.count(), CONNECTIONS_MAX / 4);
+    // Busy all of them: a part of a record has come.
+    let mut greedy: Vec<TcpStream> = (0..CONNECTIONS_MAX / 4)
+        .map(|_| {
+            let mut stream = connect_from(&server, GREEDY);
+            assert!(answers(&mut stream));
+            stream.write_all(&[0x80]).expect("sent");
+            stream
+        })
+        .collect();
+    until(PROMPT, false, || answers(&mut connect_from(&server, GREEDY)));
     let mut other = Client::connect_from(&server, "other", OTHER);
     let file = other.file(&site);
     locks_promptly(&mut other, &file);
+    assert!(!answers(&mut connect_from(&server, GREEDY)));
     assert_eq!(server.log().matches("connection refused").count(), 1, "{}", server.log());
     // A place that is given back is taken again.
-    drop(greedy);
-    until(PROMPT, true, || {
-        let mut stream = connect_from(&server, GREEDY);
-        stream.write_all(&null).is_ok() && stream.read_exact(&mut [0; 28]).is_ok()
+    greedy.truncate(CONNECTIONS_MAX / 4 - 1);
+    until(PROMPT, true, || answers(&mut connect_from(&server, GREEDY)));
+}
+
+/// As many as there may be, of four hosts, and all idle but one: whoever comes is served at once.
+#[test]
+fn idle_connections_make_room_for_newcomers() {
+    let site = Site::new();
+    let server = site.serve();
+    let mut busy = connect_from(&server, GREEDY);
+    assert!(answers(&mut busy));
+    let record = call(1, NLM, 0, &[]);
+    busy.write_all(&record[..20]).expect("sent");
+    let mut idle: Vec<TcpStream> = Vec::new();
+    for host in 2..6 {
+        let from = [127, 0, 9, host].into();
+        for _ in 0..CONNECTIONS_MAX / 4 {
+            let mut stream = connect_from(&server, from);
+            assert!(answers(&mut stream));
+            idle.push(stream);
+        }
+    }
+    let (begun, mut newcomers) = (std::time::Instant::now(), Vec::new());
+    for from in [OTHER, [127, 0, 9, 2].into(), GREEDY] {
+        let mut newcomer = Client::connect_from(&server, "newcomer", from);
+        let file = newcomer.file(&site);
+        locks_promptly(&mut newcomer, &file);
+        newcomers.push(newcomer);
+    }
+    assert!(begun.elapsed() < PROMPT);
+    assert!(!server.log().contains("connection refused"), "{}", server.log());
+    busy.write_all(&record[20..]).expect("sent");
+    busy.read_exact(&mut [0; 28]).expect("what is busy is not closed for another");
+    let closed = idle.iter_mut().filter(|stream| {
+        stream.set_nonblocking(true).expect("set");
+        matches!((&**stream).read(&mut [0; 1]), Ok(0))
     });
+    // The one busy one was a place too.
+    assert_eq!(closed.count(), 4, "no more are closed than newcomers need");
+}
+
+/// Hosts that may use no export are told so, and no more of them than their share are connected.
+#[test]
+fn strangers_have_a_small_share_and_their_answers() {
+    if !harness::host::own_network() {
+        return;
+    }
+    for last in 1..4 {
+        let add = ["address", "add", &format!("10.9.9.{last}/32"), "dev", "lo"];
+        assert!(std::process::Command::new("ip").args(add).status().expect("ip").success());
+    }
+    let site = Site::new();
+    std::fs::write(
+        site.path().join("c.toml"),
+        format!(
+            "[limits]\nconnections = 10\nconnections_of_strangers = 2\n[[export]]\npath = {:?}\n\
+             [export.clients]\n\"10.9.9.1\" = \"rw\"\n",
+            site.export
+        ),
+    )
+    .expect("written");
+    let config = site.path().join("c.toml");
+    let server = Server::start(site.path(), &["--config", config.to_str().expect("text")]);
+    // Their share idle, one of them more, and none but them gives way for that.
+    let [client, one, other] = [1, 2, 3].map(|last| IpAddr::from([10, 9, 9, last]));
+    let connect = |from| connect_from(&server, from);
+    let mut clients: Vec<TcpStream> = (0..2).map(|_| connect(client)).collect();
+    assert!(clients.iter_mut().all(answers));
+    let mut first = connect(one);
+    assert!(answers(&mut first));
+    let mut stranger = Client::connect_from(&server, "a", other);
+    assert_eq!(stranger.mount(&site.export), Err(13), "it may use none");
+    let mut third = connect(one);
+    assert!(answers(&mut third));
+    assert!(!answers(&mut first), "the longest idle one of those");
+    assert!(clients.iter_mut().all(answers));
+    // Busy ones stay, and one more is refused.
+    third.write_all(&[0x80]).expect("sent");
+    let mut fourth = connect(other);
+    until(PROMPT, true, || answers(&mut fourth));
+    fourth.write_all(&[0x80]).expect("sent");
+    until(PROMPT, false, || answers(&mut connect(other)));
+    // Clients are served, and whoever is on this machine.
+    let mut served = Client::connect_from(&server, "client", client);
+    assert!(served.mount(&site.export).is_ok());
+    assert!((0..3).all(|_| answers(&mut connect(OTHER))));
 }
 
 #[test]

@@ -8,8 +8,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::draft::{Draft, ExportDraft};
-use super::limits;
 use super::mistake::{Mistakes, Place, Said};
+use super::{connections, limits};
 
 /// The largest configuration file, in bytes.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -125,8 +125,9 @@ impl File<'_> {
         for (key, value) in table {
             let (at, key) = (key.span().start, key.get_ref());
             let full = format!("limits.{key}");
-            if !limits::KEYS.contains(&key.as_ref()) {
-                self.unknown(at, &full, &limits::KEYS.join(", "));
+            let keys = [&limits::KEYS[..], &connections::KEYS].concat();
+            if !keys.contains(&key.as_ref()) {
+                self.unknown(at, &full, &keys.join(", "));
             } else if let Some(number) = self.integer(&full, value) {
                 limits.push(Said::new(number.place, (key.to_string(), number.value)));
             }

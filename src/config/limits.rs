@@ -40,7 +40,9 @@ fn limit<'a>(limits: &'a mut Limits, key: &str) -> Option<&'a mut u64> {
 /// The defaults with what is said of them.
 pub(super) fn judge(said: &[Said<(String, String)>], mistakes: &mut Mistakes) -> Limits {
     let mut limits = Limits::default();
-    for Said { place, value: (key, number) } in said {
+    // Others of the table are judged elsewhere.
+    let own = said.iter().filter(|said| KEYS.contains(&said.value.0.as_str()));
+    for Said { place, value: (key, number) } in own {
         let fits = |number: &u64| (1..=LIMIT_MAX).contains(number);
         match (limit(&mut limits, key), number.trim().parse().ok().filter(fits)) {
             (Some(limit), Some(number)) => *limit = number,

@@ -1,5 +1,6 @@
 //! A TOML file and flags become one validated configuration, or all the mistakes in them.
 
+mod connections;
 pub mod draft;
 mod exports;
 mod file;
@@ -19,7 +20,10 @@ use std::time::Duration;
 
 use cleat_mount::ExportTable;
 
+use crate::rpc_server::ConnectionLimits;
+
 pub use cleat_lock::{Limits, Recovery};
+pub use connections::{CONNECTION_IDLE_S_MAX, CONNECTIONS_LIMIT_MAX};
 pub use draft::Draft;
 pub use limits::LIMIT_MAX;
 pub use mistake::{Mistake, Mistakes, Place, Said};
@@ -94,6 +98,8 @@ pub struct Config {
     pub fair_wait: Duration,
     /// Bounds of the lock table.
     pub limits: Limits,
+    /// How many connections there may be.
+    pub connections: ConnectionLimits,
     /// What the lock table survives.
     pub durability: Durability,
     /// How clients find ports.
@@ -144,6 +150,7 @@ impl Config {
         let fair_s = judge_seconds(fair_s, FAIR_WAIT_S, &mut mistakes, &FAIR_WAIT);
         let recovery = judge_recovery(draft.recovery.as_ref(), &mut mistakes);
         let limits = limits::judge(&draft.limits, &mut mistakes);
+        let connections = connections::judge(&draft.limits, &mut mistakes);
         let durability = judge_word(draft.durability.as_ref(), &mut mistakes);
         let rpcbind = judge_word(draft.rpcbind.as_ref(), &mut mistakes);
         let notify_names = names::judge(&draft.notify_names, &mut mistakes);
@@ -164,6 +171,7 @@ impl Config {
                 client_lease: (lease_s > 0).then(|| Duration::from_secs(lease_s.into())),
                 fair_wait: Duration::from_secs(fair_s.into()),
                 limits,
+                connections,
                 durability,
                 rpcbind,
                 notify_names,

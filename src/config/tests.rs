@@ -45,6 +45,9 @@ fn a_whole_file_is_read() {
         [limits]
         locks_per_file = 1_000
         clients = 7
+        connections = 40
+        connection_idle_s = 60
+        connections_of_strangers = 5
         [[export]]
         path = "DIR/a"
         clients = { "10.0.0.0/8" = "rw,no_root_squash", "*" = "ro" }
@@ -65,6 +68,8 @@ fn a_whole_file_is_read() {
     assert_eq!(config.fair_wait, Duration::ZERO);
     let limits = Limits { locks_per_file: 1_000, clients: 7, ..Limits::default() };
     assert_eq!(config.limits, limits);
+    let (per_host, strangers, idle) = (10, 5, Duration::from_secs(60));
+    assert_eq!(config.connections, ConnectionLimits { all: 40, per_host, strangers, idle });
     assert_eq!(config.notify_names, ["nas.example.org", "nas"]);
     assert_eq!((config.log.as_str(), config.exports.len()), ("warn,cleat::nfs=debug", 2));
     let rules = config.exports.get(0).expect("an export").clients();
@@ -82,6 +87,8 @@ fn what_is_not_said_has_a_default() {
     assert_eq!(config.unreachable_hold, Duration::from_secs(600));
     assert_eq!(config.fair_wait, Duration::from_secs(5));
     assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.connections, ConnectionLimits::new(1024));
+    assert_eq!((config.connections.per_host, config.connections.strangers), (256, 64));
     assert_eq!(config.notify_names, [""; 0]);
     assert_eq!(config.log, "info");
 }
@@ -249,7 +256,22 @@ fn each_mistake_about_recovery_and_limits_has_them_too() {
             "limits = { lock_per_file = 5 }",
             "c.toml:1: limits.lock_per_file: no such key; the keys are locks_per_file, \
              locks_per_client, locks_total, waiters_per_file, waiters_per_client, shares_per_file, \
-             shares_per_client, shares_total, clients, clients_per_source",
+             shares_per_client, shares_total, clients, clients_per_source, connections, \
+             connections_per_host, connections_of_strangers, connection_idle_s",
+        ),
+        (
+            "[limits]\nconnections = 0",
+            "c.toml:2: limits.connections: \"0\" is not from 1 to 100000; write a count",
+        ),
+        (
+            "[limits]\nconnection_idle_s = 90000",
+            "c.toml:2: limits.connection_idle_s: \"90000\" is not from 1 to 86400; write seconds, \
+             as 900",
+        ),
+        (
+            "[limits]\nconnections = 100\nconnections_per_host = 101",
+            "c.toml:3: limits.connections_per_host: 101 is more than all connections, 100; write \
+             less, or more of limits.connections",
         ),
         (
             "[limits]\nclients = 0",

@@ -21,10 +21,12 @@ use tracing::{debug, warn};
 
 use super::ways::{Put, Ways};
 use crate::rpc_client::{self, CallError, Resend, Route};
+use crate::rpc_server::share::network_of;
 use crate::rpc_server::{Call, Outbox, Transport};
 use crate::seldom::Seldom;
 
-/// The most messages that are at work or whose results wait to be sent, of one client address.
+/// The most messages that are at work or whose results wait to be sent, of one client address
+/// (IPv6: of one /64).
 pub const PENDING_PER_CLIENT_MAX: usize = 64;
 /// The same of all clients.
 pub const PENDING_MAX: usize = 4096;
@@ -108,6 +110,7 @@ impl Results {
     /// A place for one more message of a client, or `None` where too many are pending.
     #[must_use]
     pub fn place(&self, client: IpAddr) -> Option<Place> {
+        let client = network_of(client);
         let mut pending = lock(&self.shared.pending);
         let own = pending.per_client.get(&client).copied().unwrap_or_default();
         if own >= PENDING_PER_CLIENT_MAX || pending.total >= PENDING_MAX {

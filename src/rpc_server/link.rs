@@ -85,14 +85,25 @@ impl Link {
 }
 
 fn is_closed(socket: &OwnedReadHalf) -> bool {
-    let ends = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-    let mut polled = [PollFd::new(socket.as_ref(), PollFlags::RDHUP)];
+    polls(socket, PollFlags::RDHUP)
+}
+
+/// Whether something has come that is not read yet.
+pub(super) fn has_input(socket: &OwnedReadHalf) -> bool {
+    polls(socket, PollFlags::IN)
+}
+
+/// Whether a socket is in that condition, or ended.
+fn polls(socket: &OwnedReadHalf, condition: PollFlags) -> bool {
+    let mut polled = [PollFd::new(socket.as_ref(), condition)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().intersects(ends)
+    let wanted = condition | PollFlags::HUP | PollFlags::ERR;
+    poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().intersects(wanted)
 }
 
 /// Whether bytes that were written are not acknowledged by the other side (tcp(7), SIOCOUTQ).
 fn unacknowledged(socket: &OwnedReadHalf) -> bool {
+    #[allow(clippy::cast_possible_truncation, reason = "the kernel takes 32 bits")]
     const OUTQ: rustix::ioctl::Opcode = libc::TIOCOUTQ as rustix::ioctl::Opcode;
     // SAFETY: the call writes one int, and nothing else.
     let bytes = unsafe {

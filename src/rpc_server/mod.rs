@@ -1,6 +1,7 @@
 //! One listener for every program: takes records, finds the program, sends its answers.
 
 mod answers;
+mod connections;
 mod dispatch;
 pub(crate) mod duplicates;
 mod link;
@@ -23,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use answers::{ANSWER_BYTES_MAX, ANSWERS_BYTES_MAX, ANSWERS_MAX, ANSWERS_PER_CLIENT_MAX};
+pub use connections::ConnectionLimits;
+use connections::Connections;
 use dispatch::Dispatch;
 pub use duplicates::DuplicateCounts;
 pub use link::Link;
@@ -37,10 +40,11 @@ use crate::seldom::Seldom;
 pub const IO_BYTES_MAX: u32 = 1 << 20;
 /// The most bytes of one record: a WRITE's data with its headers.
 pub const RECORD_BYTES_MAX: usize = IO_BYTES_MAX as usize + 4096;
-/// The most TCP connections at a time; one more is closed at once. Of this and of each of the
-/// following, one client address may have a quarter.
+/// The most TCP connections at a time unless something else is said: see [`ConnectionLimits`].
 pub const CONNECTIONS_MAX: usize = 1024;
-/// The most requests of each [`Work`] that are answered at a time over all of TCP.
+/// The most requests of each [`Work`] that are answered at a time over all of TCP. Of this and of each
+/// of the following, one client host (an IPv4 address, or an IPv6 network of 64 bits) may have a
+/// quarter, and all hosts that may use no export another.
 pub const TCP_REQUESTS_MAX: usize = 1024;
 /// The most datagrams of each [`Work`] that are answered at a time; more are dropped, and their
 /// clients re-send.
@@ -53,24 +57,34 @@ pub const RECORDS_BYTES_MAX: usize = 256 << 20;
 pub const REPLIES_BYTES_MAX: usize = 256 << 20;
 /// The most requests of one connection whose answers are not sent; more wait in its socket.
 pub const CONNECTION_REQUESTS_MAX: usize = 64;
-/// How long a connection may be silent with nothing in flight.
-const IDLE: Duration = Duration::from_secs(15 * 60);
 /// How long a client may take to send a record that it began, or to take a small answer, before
 /// its connection is closed.
 const STALL: Duration = Duration::from_secs(60);
 /// What it must take at least of a large answer, in bytes a second.
 const REPLY_BYTES_PER_S_MIN: usize = 16 << 10;
 
+/// Whether calls from an address may use any export.
+type Admits = Arc<dyn Fn(SocketAddr) -> bool + Send + Sync>;
+
 /// What the sockets of a listener share.
 #[derive(Clone)]
 struct Shared {
     dispatch: Arc<Dispatch>,
     hosts: Arc<Hosts>,
+    connections: Arc<Connections>,
+    admits: Admits,
     /// Connections and datagrams that there was no room for.
     refused: Arc<Seldom>,
     stall: Duration,
     stop: CancellationToken,
     tasks: TaskTracker,
+}
+
+impl Shared {
+    /// Whether a host may use no export. Whoever is on this machine is none of these.
+    fn is_stranger(&self, peer: SocketAddr) -> bool {
+        !peer.ip().to_canonical().is_loopback() && !(self.admits)(peer)
+    }
 }
 
 /// The sockets of the listener, bound and not yet served.
@@ -131,6 +145,8 @@ fn bound(address: SocketAddr, kind: Type) -> io::Result<Socket> {
 pub struct Listener {
     dispatch: Arc<Dispatch>,
     hosts: Arc<Hosts>,
+    connections: Arc<Connections>,
+    admits: Admits,
     stall: Duration,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -151,9 +167,22 @@ impl Listener {
             stall,
             dispatch: Arc::new(Dispatch::new(programs)),
             hosts: Hosts::new(),
+            connections: Connections::new(ConnectionLimits::new(CONNECTIONS_MAX)),
+            admits: Arc::new(|_| true),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
+    }
+
+    /// The same with these limits of connections. Hosts that `admits` does not know as those of a
+    /// client have a small share of everything.
+    #[must_use]
+    pub fn admitting(
+        self,
+        limits: ConnectionLimits,
+        admits: impl Fn(SocketAddr) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self { connections: Connections::new(limits), admits: Arc::new(admits), ..self }
     }
 
     /// Starts to serve the sockets, in tasks of the runtime it is called in.
@@ -161,6 +190,8 @@ impl Listener {
         let shared = Shared {
             dispatch: Arc::clone(&self.dispatch),
             hosts: Arc::clone(&self.hosts),
+            connections: Arc::clone(&self.connections),
+            admits: Arc::clone(&self.admits),
             refused: Arc::default(),
             stall: self.stall,
             stop: self.stop.clone(),

@@ -4,24 +4,23 @@
 //! of everything there is enough left for the other hosts.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::program::{Transport, Work};
-use super::{
-    CONNECTIONS_MAX, RECORDS_BYTES_MAX, REPLIES_BYTES_MAX, TCP_REQUESTS_MAX, UDP_REQUESTS_MAX,
-};
+use super::{RECORDS_BYTES_MAX, REPLIES_BYTES_MAX, TCP_REQUESTS_MAX, UDP_REQUESTS_MAX};
 
 /// One address may have this part of everything.
 const SHARE: usize = 4;
 
+/// What stands for the address of all who may use no export.
+const STRANGERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
 /// What there is to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Of {
-    /// TCP connections.
-    Connections,
     /// Requests over TCP that are being answered and may wait for the disks that are served.
     FileRequests,
     /// The same of the lock service.
@@ -36,8 +35,7 @@ pub(super) enum Of {
 }
 
 impl Of {
-    const ALL: [Self; 7] = [
-        Self::Connections,
+    const ALL: [Self; 6] = [
         Self::FileRequests,
         Self::LockRequests,
         Self::FileDatagrams,
@@ -57,7 +55,6 @@ impl Of {
 
     const fn max(self) -> usize {
         match self {
-            Self::Connections => CONNECTIONS_MAX,
             Self::FileRequests | Self::LockRequests => TCP_REQUESTS_MAX,
             Self::FileDatagrams | Self::LockDatagrams => UDP_REQUESTS_MAX,
             Self::RecordBytes => RECORDS_BYTES_MAX,
@@ -126,8 +123,9 @@ impl Hosts {
         Arc::new(Self { all: Stock::new(Of::max), known: Mutex::default() })
     }
 
-    pub(super) fn host(self: &Arc<Self>, peer: IpAddr) -> Arc<Host> {
-        let address = network_of(peer);
+    /// The host at an address. All `strangers`, who may use no export, are one.
+    pub(super) fn host(self: &Arc<Self>, peer: IpAddr, stranger: bool) -> Arc<Host> {
+        let address = if stranger { STRANGERS } else { network_of(peer) };
         let mut known = self.known();
         if let Some(host) = known.get(&address).and_then(Weak::upgrade) {
             return host;
@@ -191,25 +189,41 @@ mod tests {
     #[test]
     fn one_address_has_its_share_and_the_others_theirs() {
         let hosts = Hosts::new();
-        let share = Of::Connections.share();
+        let of = Of::FileDatagrams;
         let mut parts = Vec::new();
         for last in 0..4 {
-            let host = hosts.host(address(last));
-            parts.extend((0..share).map(|_| host.try_take(Of::Connections).expect("its share")));
-            assert!(host.try_take(Of::Connections).is_none());
+            let host = hosts.host(address(last), false);
+            parts.extend((0..of.share()).map(|_| host.try_take(of).expect("its share")));
+            assert!(host.try_take(of).is_none());
             assert!(host.try_take(Of::LockDatagrams).is_some());
         }
-        assert!(hosts.host(address(4)).try_take(Of::Connections).is_none(), "there are no more");
+        assert!(hosts.host(address(4), false).try_take(of).is_none(), "there are no more");
         parts.pop();
-        assert!(hosts.host(address(4)).try_take(Of::Connections).is_some());
+        assert!(hosts.host(address(4), false).try_take(of).is_some());
+    }
+
+    #[test]
+    fn strangers_have_the_share_of_one_and_so_has_a_network_of_ipv6() {
+        let v6 = |text: &str| text.parse::<IpAddr>().expect(text);
+        let hosts = Hosts::new();
+        let same = |one: (IpAddr, bool), other: (IpAddr, bool)| {
+            let [one, other] = [one, other].map(|(peer, stranger)| hosts.host(peer, stranger));
+            Arc::ptr_eq(&one, &other)
+        };
+        assert!(same((address(1), true), (v6("2001:db8::1"), true)));
+        assert!(!same((address(1), true), (address(1), false)));
+        assert!(same((v6("2001:db8::1"), false), (v6("2001:db8::2:0:0:3"), false)));
+        assert!(!same((v6("2001:db8::1"), false), (v6("2001:db8:0:1::1"), false)));
+        // Every link has the same prefix.
+        assert!(!same((v6("fe80::1"), false), (v6("fe80::2"), false)));
     }
 
     #[test]
     fn an_address_is_known_by_what_it_has_and_then_forgotten() {
         let hosts = Hosts::new();
-        let part = hosts.host(address(1)).try_take(Of::LockDatagrams).expect("some");
+        let part = hosts.host(address(1), false).try_take(Of::LockDatagrams).expect("some");
         let mapped = address(1).to_string();
-        let again = hosts.host(format!("::ffff:{mapped}").parse().expect("an address"));
+        let again = hosts.host(format!("::ffff:{mapped}").parse().expect("an address"), false);
         assert_eq!(
             again.own.of(Of::LockDatagrams).available_permits(),
             Of::LockDatagrams.share() - 1
@@ -221,7 +235,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_too_much_is_given_back() {
         let hosts = Hosts::new();
-        let host = hosts.host(address(1));
+        let host = hosts.host(address(1), false);
         let mut part = host.take(Of::ReplyBytes, usize::MAX).await;
         assert_eq!(host.own.of(Of::ReplyBytes).available_permits(), 0);
         part.shrink(10);

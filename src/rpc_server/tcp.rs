@@ -19,18 +19,17 @@ use cleat_rpc::record::{Assembler, mark};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::connections::Place;
 use super::dispatch::{Arrival, Found, reply_parts};
 use super::link::Link;
 use super::program::{Answer, SMALL_REPLY_BYTES_MAX, Transport};
 use super::share::{Host, Of, Part};
-use super::{
-    CONNECTION_REQUESTS_MAX, CONNECTIONS_MAX, IDLE, RECORD_BYTES_MAX, REPLY_BYTES_PER_S_MIN, Shared,
-};
+use super::{CONNECTION_REQUESTS_MAX, RECORD_BYTES_MAX, REPLY_BYTES_PER_S_MIN, Shared};
 
 /// How much is read from a socket at a time, in bytes; a larger record needs room.
 const READ_BYTES: usize = 64 << 10;
@@ -57,20 +56,22 @@ pub(super) async fn accept(listener: TcpListener, shared: Shared) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                let host = shared.hosts.host(peer.ip());
-                let Some(part) = host.try_take(Of::Connections) else {
-                    if let Some(refused) = shared.refused.happens() {
-                        warn!(%peer, refused, "connection refused: {} of this address are open, \
-                            or {CONNECTIONS_MAX} in all", Of::Connections.share());
+                let stranger = shared.is_stranger(peer);
+                let place = match shared.connections.admit(peer, stranger) {
+                    Ok(place) => place,
+                    Err(full) => {
+                        if let Some(refused) = shared.refused.happens() {
+                            warn!(%peer, refused, "connection refused: {}", full.in_words());
+                        }
+                        continue;
                     }
-                    continue;
                 };
+                let host = shared.hosts.host(peer.ip(), stranger);
                 let shared = shared.clone();
                 shared.tasks.clone().spawn(async move {
-                    if let Err(error) = connection(stream, host, shared).await {
+                    if let Err(error) = connection(stream, host, place, shared).await {
                         debug!(%peer, %error, "connection ended");
                     }
-                    drop(part);
                 });
             }
             Err(error) => {
@@ -82,22 +83,32 @@ pub(super) async fn accept(listener: TcpListener, shared: Shared) {
     }
 }
 
-async fn connection(stream: TcpStream, host: Arc<Host>, shared: Shared) -> io::Result<()> {
+async fn connection(
+    stream: TcpStream,
+    host: Arc<Host>,
+    place: Place,
+    shared: Shared,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
     let (reader, writer) = stream.into_split();
     let reader = Arc::new(reader);
+    place.reads_from(&reader);
     let link = Link::new(&reader);
     let arrival = Arrival { peer, local, transport: Transport::Tcp, link: link.clone() };
     // As many as there are places: a send to it never waits.
     let (replies, outgoing) = mpsc::channel(CONNECTION_REQUESTS_MAX);
-    let places = Arc::new(Semaphore::new(CONNECTION_REQUESTS_MAX));
     let broken = shared.stop.child_token();
-    let replying = write_replies(writer, outgoing, broken.clone(), shared.stall);
-    let writing = shared.tasks.spawn(replying);
-    let calls = Calls { arrival, shared, host, places, replies };
+    let (stall, sent) = (shared.stall, place.activity());
+    let writing = shared.tasks.spawn(write_replies(writer, outgoing, broken.clone(), stall, sent));
+    let evicted = place.evicted.clone();
+    let calls = Calls { arrival, shared, host, place, replies };
     let read = tokio::select! {
         () = broken.cancelled() => Ok(()),
+        () = evicted.cancelled() => {
+            debug!(%peer, "an idle connection makes room for another");
+            Ok(())
+        }
         read = calls.read(&reader) => read,
     };
     drop(calls);
@@ -111,7 +122,7 @@ struct Calls {
     arrival: Arrival,
     shared: Shared,
     host: Arc<Host>,
-    places: Arc<Semaphore>,
+    place: Place,
     replies: mpsc::Sender<Outgoing>,
 }
 
@@ -151,19 +162,20 @@ impl Calls {
             }
             let deadline = match begun {
                 true => *deadline.get_or_insert_with(|| Instant::now() + self.shared.stall),
-                false => Instant::now() + IDLE,
+                false => Instant::now() + self.shared.connections.limits().idle,
             };
+            if !begun {
+                self.place.waits();
+            }
             stream.reserve(READ_BYTES);
             match timeout_at(deadline, receive(reader, stream)).await {
                 Ok(read) => {
-                    if read? == 0 {
+                    if read? == 0 || !self.place.reads() {
                         return Ok(None);
                     }
                 }
                 Err(_) if begun => return Err(io::ErrorKind::TimedOut.into()),
-                Err(_) if self.places.available_permits() == CONNECTION_REQUESTS_MAX => {
-                    return Ok(None);
-                }
+                Err(_) if self.place.rests() => return Ok(None),
                 Err(_) => {}
             }
         }
@@ -171,7 +183,7 @@ impl Calls {
 
     /// Begins to answer a call once there is room for that.
     async fn begin(&self, record: &Bytes, record_room: Option<Part>) {
-        let place = Arc::clone(&self.places).acquire_owned().await.expect("never closed");
+        let place = Arc::clone(self.place.requests()).acquire_owned().await.expect("never closed");
         let mut held = Held { _place: place, room: None };
         let (call, program) = match self.shared.dispatch.find(record, &self.arrival) {
             Found::Nothing => return,
@@ -227,6 +239,7 @@ async fn write_replies(
     mut outgoing: mpsc::Receiver<Outgoing>,
     broken: CancellationToken,
     stall: Duration,
+    sent: impl Fn() + Send,
 ) {
     let mut batch = Vec::with_capacity(WRITE_SLICES_MAX / 5);
     while outgoing.recv_many(&mut batch, WRITE_SLICES_MAX / 5).await > 0 {
@@ -237,6 +250,7 @@ async fn write_replies(
             .collect();
         let patience = stall + slow_line(parts.iter().map(Bytes::len).sum());
         let written = write_all(&mut writer, &mut parts, patience).await;
+        sent();
         batch.clear();
         if let Err(error) = written {
             debug!(%error, "cannot answer");

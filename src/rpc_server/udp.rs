@@ -48,10 +48,11 @@ fn answer(socket: &Arc<UdpSocket>, record: &Bytes, arrival: &Arrival, shared: &S
         Found::Refused { xid, fault } => (xid, Answer::Now(Err(fault)), None),
         Found::Call { call, program } => {
             let of = Of::requests(program.work(), Transport::Udp);
-            let Some(part) = shared.hosts.host(arrival.peer.ip()).try_take(of) else {
+            let host = shared.hosts.host(arrival.peer.ip(), shared.is_stranger(arrival.peer));
+            let Some(part) = host.try_take(of) else {
                 if let Some(dropped) = shared.refused.happens() {
                     let peer = arrival.peer;
-                    warn!(%peer, dropped, "datagram dropped: {} of this address are in flight, or \
+                    warn!(%peer, dropped, "datagram dropped: {} of its host are in flight, or \
                         {UDP_REQUESTS_MAX} in all", of.share());
                 }
                 return;

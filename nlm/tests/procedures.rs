@@ -313,7 +313,7 @@ fn nothing_past_the_last_byte_is_locked() {
         procedures::unlock(&UnlockArgs { cookie, lock }, &call),
     ];
     for input in given_up {
-        let (Ok(Input::Cancel { range, .. } | Input::Unlock { range, .. })) = input else {
+        let Ok(Input::Cancel { range, .. } | Input::Unlock { range, .. }) = input else {
             panic!("{input:?}")
         };
         assert_eq!((range.first(), range.last()), (LAST_BYTE, u64::MAX));

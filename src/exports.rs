@@ -5,7 +5,7 @@
 //! what the file system names the file by. Nobody without the key makes a handle, or turns one of
 //! an export that they may use into one of another.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::hash::Hasher;
 use std::io;
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::disk::Disk;
 use crate::rpc_server::{Call, Work};
-use crate::vfs::local::{HandleTable, LocalFs, LocalOptions};
+use crate::vfs::local::{HandleTable, LocalFs, LocalOptions, Numbers};
 use crate::vfs::{
     Attributes, FILE_HANDLE_BYTES_MAX, FileHandle, FileIdentity, FileSystem, FsError, Kind,
     Whereabouts,
@@ -124,15 +124,19 @@ pub struct Exports {
 
 impl Exports {
     /// Opens every export of the table as a directory of this machine. `handles` keeps the
-    /// handles where the kernel makes none.
+    /// handles where the kernel makes none; `recorded` are the numbers of the file systems of which
+    /// locks are on record.
     pub fn open(
         table: Arc<ExportTable>,
         key: [u8; 16],
         handles: Arc<dyn HandleTable>,
+        recorded: HashSet<u64>,
         options: LocalOptions,
     ) -> Result<Self, ExportsError> {
-        let open = |path: &[u8]| -> Result<Arc<dyn FileSystem>, ExportsError> {
-            match LocalFs::open(OsStr::from_bytes(path).as_ref(), Arc::clone(&handles), options) {
+        let mut numbers = Numbers::new(Arc::clone(&handles), recorded);
+        let mut open = |path: &[u8]| -> Result<Arc<dyn FileSystem>, ExportsError> {
+            let (at, handles) = (OsStr::from_bytes(path).as_ref(), Arc::clone(&handles));
+            match LocalFs::open_beside(at, handles, options, &mut numbers) {
                 Ok(fs) => Ok(Arc::new(fs)),
                 Err(error) => Err(ExportsError::Open { path: printable(path), error }),
             }
@@ -367,7 +371,14 @@ mod tests {
             Export::new(&path("all"), vec![all]).unwrap(),
             Export::new(&path("one"), vec![one]).unwrap(),
         ]);
-        Exports::open(Arc::new(table.unwrap()), key, handles, LocalOptions::default()).unwrap()
+        Exports::open(
+            Arc::new(table.unwrap()),
+            key,
+            handles,
+            HashSet::new(),
+            LocalOptions::default(),
+        )
+        .unwrap()
     }
 
     fn path(dir: &Path, rest: &str) -> Vec<u8> {

@@ -1,12 +1,13 @@
 //! Wires the rooms together: what starts in which order, and what stops in which.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cleat_lock::Record;
+use cleat_lock::{FileId, Record};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -24,6 +25,7 @@ use crate::portmap::{RegisterError, Registration};
 use crate::rpc_server::{Listener, Program, Sockets};
 use crate::statd::{Monitors, Statd, Telling};
 use crate::store::{Identity, Store, StoreError};
+use crate::vfs::FileIdentity;
 use crate::vfs::local::{self, LocalOptions};
 
 /// How long a stop waits for what is in flight.
@@ -155,8 +157,21 @@ fn open(config: &Config) -> Result<Opened, ServeError> {
     let identity = store.new_instance(power)?;
     let monitors = Monitors::open(Arc::clone(&store), identity.host_state)?;
     let (table, key) = (Arc::clone(&config.exports), identity.handle_key);
-    let exports = Exports::open(table, key, Arc::clone(&store) as _, LocalOptions::default())?;
+    let (handles, numbers) = (Arc::clone(&store) as _, recorded_numbers(&records));
+    let exports = Exports::open(table, key, handles, numbers, LocalOptions::default())?;
     Ok(Opened { store, records, sockets, identity, monitors, exports: Arc::new(exports) })
+}
+
+/// The numbers of the file systems of which locks are on record: see [`FileIdentity`].
+fn recorded_numbers(records: &[Record]) -> HashSet<u64> {
+    let file = |record: &Record| match record {
+        Record::Lock(lock) => Some(lock.file.clone()),
+        Record::Waiter(waiter) => Some(waiter.file.clone()),
+        Record::Share(share) => Some(share.file.clone()),
+        Record::Client(_) => None,
+    };
+    let number = |file: FileId| FileIdentity(file.as_bytes().into()).number();
+    records.iter().filter_map(file).filter_map(number).collect()
 }
 
 /// Waits for what was asked: calls are answered by replies, messages by calls of ours.

@@ -2,6 +2,7 @@
 
 mod harness;
 
+use std::collections::HashSet;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -96,7 +97,7 @@ async fn a_lock_is_given_up_and_those_of_other_exports_are_granted() {
     let probe = LocalFs::open(&paths[0], Arc::new(MemoryHandleTable::default()), options);
     assert!(!probe.expect("it opens").uses_handle_table(), "root opens what the kernel names");
     let handles = Arc::new(MemoryHandleTable::default());
-    let exports = Exports::open(table, [7; 16], handles, options).expect("exports");
+    let exports = Exports::open(table, [7; 16], handles, HashSet::new(), options).expect("exports");
     let exports = Arc::new(exports);
     let settings = Settings { power: false, grace_ms: 0, exact: true, core: Config::default() };
     let (events, _events) = unbounded_channel();

@@ -27,6 +27,14 @@ pub struct FileHandle(pub Box<[u8]>);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FileIdentity(pub Box<[u8]>);
 
+impl FileIdentity {
+    /// The number of the file system that the file is in, with which every identity begins.
+    #[must_use]
+    pub fn number(&self) -> Option<u64> {
+        self.0.first_chunk().copied().map(u64::from_be_bytes)
+    }
+}
+
 /// Where a file is on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Whereabouts {

@@ -8,6 +8,7 @@ mod changes;
 mod data;
 mod dir;
 mod files;
+mod fsid;
 mod handle;
 mod identity;
 mod limits;
@@ -22,6 +23,7 @@ mod tests;
 mod tree;
 mod whereabouts;
 
+use std::collections::HashSet;
 use std::hash::Hasher;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -34,6 +36,7 @@ use rustix::io::Errno;
 use siphasher::sip::SipHasher24;
 
 pub use self::files::{IDLE, OPEN_FILES_MAX};
+pub use self::fsid::Numbers;
 pub use self::identity::{prepare_process, switches};
 pub use self::table::{HANDLE_CACHE_RECORDS_MAX, HANDLE_NAMES_MAX, HandleTable, MemoryHandleTable};
 use self::tree::Tree;
@@ -99,6 +102,17 @@ impl LocalFs {
         table: Arc<dyn HandleTable>,
         options: LocalOptions,
     ) -> std::io::Result<Self> {
+        let mut numbers = Numbers::new(Arc::clone(&table), HashSet::new());
+        Self::open_beside(path, table, options, &mut numbers)
+    }
+
+    /// The same beside others, whose file systems are numbered together.
+    pub fn open_beside(
+        path: &Path,
+        table: Arc<dyn HandleTable>,
+        options: LocalOptions,
+        numbers: &mut Numbers,
+    ) -> std::io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -116,7 +130,7 @@ impl LocalFs {
             root_dev: stat.dev,
             root_ino: stat.attributes.fileid,
             root_handle,
-            fsid: stat::fsid(&root, stat.dev).map_err(into_io)?,
+            fsid: numbers.number(&root, &path.canonicalize()?, &stat)?,
             born_changes: limits::born_changes(&rustix::fs::fstatfs(&root)?),
             handles,
             root,

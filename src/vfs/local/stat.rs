@@ -41,8 +41,8 @@ impl LocalFs {
     }
 }
 
-/// The number of the file system an open file is on: the same after a restart. File systems
-/// without one of their own are numbered by their device.
+/// The number that the kernel gives the file system of an open file; those without one are numbered
+/// by their device. What it outlives depends on the file system: see [`super::fsid`].
 pub(super) fn fsid(file: impl AsFd, dev: u64) -> Result<u64> {
     let fsid = rustix::fs::fstatvfs(file)?.f_fsid;
     Ok(if fsid == 0 { dev } else { fsid })

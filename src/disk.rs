@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::pool::OTHER_THREADS_MAX;
 use crate::rpc_server::Work;
 use crate::seldom::Seldom;
 
@@ -20,10 +21,9 @@ pub const EXPORT_LOCK_CALLS_MAX: usize = 16;
 /// How long a call waits for others of its export to end. Then they hang, and its client is to ask
 /// again: what waits takes the place of calls to other disks.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Threads for all else that may block: the state directory, the administrator's questions.
-const OTHER_THREADS_MAX: usize = 64;
 
-/// How many threads may block in a server of so many exports: none of them waits for another's.
+/// How many threads may block in a server of so many exports: none of them waits for another's, nor
+/// for those of [`crate::pool`].
 #[must_use]
 pub const fn threads_max(exports: usize) -> usize {
     exports * (EXPORT_CALLS_MAX + EXPORT_LOCK_CALLS_MAX) + OTHER_THREADS_MAX

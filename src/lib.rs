@@ -8,6 +8,7 @@ pub mod exports;
 pub mod lockd;
 pub mod mountd;
 pub mod nfs;
+pub(crate) mod pool;
 pub mod portmap;
 pub mod rpc_client;
 pub mod rpc_server;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cleat_lock::{
     Claim, ClaimState, Claimed, Clear, Cleared, ClientView, Core, Counters, Cursor, FileId, Filter,
@@ -20,6 +21,7 @@ use super::wire::{
 use super::{Failure, Out};
 use crate::exports::Exports;
 use crate::lockd::Lockd;
+use crate::pool;
 use crate::rpc_server::{ANSWERS_MAX, DuplicateCounts};
 use crate::statd::Statd;
 
@@ -30,6 +32,8 @@ const PAGE: PageLimits = PageLimits { claims: 256, looks: 8192 };
 const CLIENTS_PAGE: u32 = 512;
 /// The fewest digits that name a lock.
 const ID_DIGITS_MIN: usize = 8;
+/// How long the exports may take to tell of their files, for one page.
+const FIND: Duration = Duration::from_secs(60);
 /// How often a lock is looked for again that changed while it was about to be released.
 const TRIES_MAX: usize = 3;
 
@@ -114,7 +118,7 @@ impl Admin {
             let lines = claims.into_iter().map(line).collect();
             (lines, paths)
         };
-        tokio::task::spawn_blocking(find).await.map_err(|error| Failure::told(error.to_string()))
+        pool::ADMIN.run_within(FIND, find).await.map_err(|error| Failure::told(error.to_string()))
     }
 
     async fn filter(&self, which: Which) -> Answered<Filter> {
@@ -131,7 +135,7 @@ impl Admin {
 
     async fn file_at(&self, path: PathBuf) -> Answered<FileId> {
         let (exports, shown) = (Arc::clone(&self.exports), path.display().to_string());
-        let found = tokio::task::spawn_blocking(move || exports.identity_at(&path)).await;
+        let found = pool::ADMIN.run_within(FIND, move || exports.identity_at(&path)).await;
         match found.map_err(|error| Failure::told(error.to_string()))? {
             Ok(Some(identity)) => Ok(FileId::new(identity.0)),
             Ok(None) => Err(Failure::told(format!("{shown} is in no export"))),

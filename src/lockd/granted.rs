@@ -18,7 +18,8 @@ use tracing::{debug, info, warn};
 use super::deadlines::Deadlines;
 use super::driver::{Event, Lockd};
 use super::program::GrantedResult;
-use super::{taken, transport};
+use super::taken::Teller;
+use super::transport;
 use crate::exports::Exports;
 use crate::rpc_client::{self, CallError, Procedure, Resend};
 
@@ -45,11 +46,12 @@ pub async fn call_back(
     let places = Arc::new(Semaphore::new(rpc_client::in_flight_max()));
     let calls = HashMap::new();
     let mut callbacks = Callbacks { lockd, ends, senders, clients, calls, deadlines, places };
+    let teller = Teller::new(exports);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             event = events.recv() => match event {
-                Some(Event::Taken(taken)) => taken::tell(&exports, taken, callbacks.lockd.now_ms()),
+                Some(Event::Taken(taken)) => teller.tell(taken, callbacks.lockd.now_ms()),
                 Some(Event::Grant(grant)) => callbacks.grant(&grant),
                 Some(Event::GrantOver(waiter)) => callbacks.grant_over(waiter),
                 None => return,

@@ -1,7 +1,7 @@
 //! What lock managers of this host ask of us: to be called when a host restarts (XNFS ch. 11,
 //! SM_MON, SM_UNMON, SM_UNMON_ALL, SM_SIMU_CRASH), and the calls themselves.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 use super::counters::count;
 use super::monitors::Key;
 use super::{Statd, blocking, notify};
+use crate::pool;
 use crate::rpc_client::{self, CallError, Procedure, Resend, Route};
 use crate::rpc_server::{Call, Transport};
 use crate::store::StoreError;
@@ -217,7 +218,8 @@ async fn resolve(name: &[u8]) -> Vec<IpAddr> {
     if name.is_empty() || !name.chars().all(is_host) {
         return Vec::new();
     }
-    let found = tokio::time::timeout(RESOLVE, tokio::net::lookup_host((name, 0))).await;
+    let name = (name.to_owned(), 0);
+    let found = pool::NAMES.run_within(RESOLVE, move || name.to_socket_addrs()).await;
     let found = found.ok().and_then(Result::ok);
     found.map(|all| all.map(|each| each.ip().to_canonical()).collect()).unwrap_or_default()
 }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::lockd::Lockd;
+use crate::pool;
 use crate::rpc_server::{Answer, Call, Once, Program, Repeat, Work};
 use crate::store::Identity;
 
@@ -253,5 +254,5 @@ impl Program for Statd {
 
 /// Runs what waits for the disk; `None` where it panicked.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    tokio::task::spawn_blocking(work).await.ok()
+    pool::STATE.run(work).await.ok()
 }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::pool::OTHER_THREADS_MAX;
 use crate::rpc_server::Work;
-use crate::seldom::Seldom;
+use crate::seldom::{Seldom, limited};
 
 /// The most calls of NFS and MOUNT that are at work in one export at a time; more wait.
 pub const EXPORT_CALLS_MAX: usize = 128;
@@ -110,7 +110,7 @@ impl Disk {
         };
         tokio::task::spawn_blocking(run)
             .await
-            .inspect_err(|error| tracing::error!(%error, "what was asked of a disk did not end"))
+            .inspect_err(|error| limited!(error, %error, "what was asked of a disk did not end"))
             .map_err(|_| Unfinished::Panicked)
     }
 }

@@ -9,6 +9,7 @@ use cleat_rpc::{Fault, Reply, Writer};
 
 use crate::disk::Disk;
 use crate::rpc_server::{Answer, Call, Program, SMALL_REPLY_BYTES_MAX, Transport, Work};
+use crate::seldom::limited;
 
 /// The largest list that is sent in answer to one datagram, in bytes: what libtirpc reads over
 /// UDP, less the reply's header. It also bounds what a forged sender can have sent to somebody.
@@ -50,10 +51,10 @@ impl Mountd {
             let (peer, path_text) = (call.peer, path.escape_ascii());
             match &found {
                 Ok(_) => {
-                    tracing::info!(%peer, path = %path_text, "mounted");
+                    limited!(info, %peer, path = %path_text, "mounted");
                     lock(&mounts).mounted(peer.ip(), path);
                 }
-                Err(error) => tracing::info!(%peer, path = %path_text, ?error, "mount refused"),
+                Err(error) => limited!(info, %peer, path = %path_text, ?error, "mount refused"),
             }
             let mut writer = Writer::new();
             writer.put(&MntResult(found));

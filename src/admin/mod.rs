@@ -19,8 +19,9 @@ use tokio::net::unix::{OwnedWriteHalf, UCred};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
+use crate::seldom::limited;
 pub use answer::Admin;
 pub use socket::{Socket, connect};
 use wire::{Answer, REQUEST_BYTES_MAX, Request};
@@ -110,7 +111,7 @@ async fn accept(listener: &UnixListener) -> Option<(UnixStream, UCred)> {
         Ok((stream, _)) => stream,
         Err(error) => {
             // Out of descriptors, most likely: that passes.
-            warn!(%error, "the administrator's socket");
+            limited!(warn, %error, "the administrator's socket");
             tokio::time::sleep(Duration::from_secs(1)).await;
             return None;
         }
@@ -127,7 +128,7 @@ async fn converse(
 ) -> Result<(), Failure> {
     let may_ask = peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw();
     if !may_ask {
-        warn!(uid = peer.uid(), "refused on the administrator's socket");
+        limited!(warn, uid = peer.uid(), "refused on the administrator's socket");
         return Err(Failure::told("only root and the user who runs the server may ask it"));
     }
     let read = tokio::time::timeout(REQUEST_PATIENCE, read_line(reader)).await;

@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::seldom::limited;
 use cleat_lock::{ClientRecord, Record, RecordKey, RecordOp};
 use cleat_nlm::nsm::{self, Ignored};
 use cleat_nlm::owner::ADDRESS_MARK;
 use cleat_nlm::{Contact, Origin};
 use tokio::sync::Notify;
-use tracing::warn;
 
 /// All clients on record, and those whose first LOCK is still on its way there: two first LOCKs of
 /// one client, through two addresses of ours, must not overwrite each other.
@@ -90,7 +90,7 @@ impl Contacts {
         let contact = match Contact::from_bytes(&client.contact) {
             Ok(contact) => contact,
             Err(error) => {
-                warn!(client = %client.client_id, %error, "cannot read how to reach a client");
+                limited!(warn, client = %client.client_id, %error, "cannot read how to reach a client");
                 return;
             }
         };

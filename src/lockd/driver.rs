@@ -18,12 +18,13 @@ use cleat_lock::{
 use cleat_nlm::owner::ADDRESS_MARK;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::contacts::Contacts;
 use super::limits::Refusals;
 use super::log::{log_grace, log_refusal, log_rejected, log_wait_over};
 use super::patience::Patience;
+use crate::seldom::limited;
 
 /// The most requests that share one write to the store.
 const BATCH_REQUESTS_MAX: usize = 1024;
@@ -387,13 +388,17 @@ impl Driver {
             // Clients of NLM send what is blocked again.
             Effect::WaitOver { waiter, why, .. } => log_wait_over(waiter, &why),
             Effect::Lapsed { client_id } => {
-                info!(client = %client_id, "client did not come back: all it had is released");
+                limited!(info, client = %client_id, "client did not come back: all it had is released");
             }
             Effect::Taken(taken) => {
                 let _ = self.events.send(Event::Taken(taken));
             }
-            Effect::Monitor { client_id } => info!(client = %client_id, "client on record"),
-            Effect::Unmonitor { client_id } => info!(client = %client_id, "client forgotten"),
+            Effect::Monitor { client_id } => {
+                limited!(info, client = %client_id, "client on record")
+            }
+            Effect::Unmonitor { client_id } => {
+                limited!(info, client = %client_id, "client forgotten")
+            }
             Effect::Persist(_) => unreachable!("written before anything is said"),
         }
     }

@@ -13,7 +13,7 @@ use cleat_nlm::{Message, Sender, Transport, Version, Waiting, granted};
 use cleat_rpc::Reader;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use super::deadlines::Deadlines;
 use super::driver::{Event, Lockd};
@@ -22,6 +22,7 @@ use super::taken::Teller;
 use super::transport;
 use crate::exports::Exports;
 use crate::rpc_client::{self, CallError, Procedure, Resend};
+use crate::seldom::limited;
 
 /// How long a client's rpcbind may take to tell a port.
 const FIND_PORT: Duration = Duration::from_secs(5);
@@ -87,7 +88,7 @@ impl Callbacks {
                 self.step(client, granted::Event::Grant { waiter, waiting, told });
             }
             Err(error) => {
-                warn!(owner = %grant.owner.owner_id, %error, "cannot call back a waiter");
+                limited!(warn, owner = %grant.owner.owner_id, %error, "cannot call back a waiter");
             }
         }
     }
@@ -184,10 +185,10 @@ fn log_answer(client: IpAddr, waiter: WaiterId, because: Because) {
     match because {
         Because::Granted => debug!(%client, ?waiter, "the client took its lock"),
         Because::Denied(stat) => {
-            info!(%client, ?waiter, ?stat, "the client no longer wants the lock: rolled back");
+            limited!(info, %client, ?waiter, ?stat, "the client no longer wants the lock: rolled back");
         }
         Because::DeniedWhenRepeated(stat) => {
-            info!(%client, ?waiter, ?stat, "the client denies a repeated GRANTED: it has the lock");
+            limited!(info, %client, ?waiter, ?stat, "the client denies a repeated GRANTED: it has the lock");
         }
     }
 }
@@ -201,7 +202,7 @@ async fn ask_port(route: Route, via: Transport) -> Option<u16> {
     let found = rpc_client::find_port(route_of_call, PROGRAM, version, FIND_PORT).await;
     found
         .inspect_err(|error| {
-            warn!(client = %route.client, ?via, %error, "cannot find the client's lock manager");
+            limited!(warn, client = %route.client, ?via, %error, "cannot find the client's lock manager");
         })
         .ok()
 }

@@ -16,11 +16,12 @@ use cleat_nlm::{self as nlm, Contact, Version};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use super::driver::Lockd;
 use crate::rpc_client::{self, CallError, Procedure, Resend, Route};
 use crate::rpc_server::Transport;
+use crate::seldom::limited;
 
 /// How many clients are asked at one time.
 const PROBES_MAX: usize = 64;
@@ -120,7 +121,7 @@ impl Watch {
             return None;
         }
         if watched.silent_since_ms.is_none() {
-            info!(client = %probed.client_id, "a client that others wait for does not answer");
+            limited!(info, client = %probed.client_id, "a client that others wait for does not answer");
         }
         let since_ms = *watched.silent_since_ms.get_or_insert(probed.started_ms);
         (now_ms.saturating_sub(since_ms) >= self.lease_ms).then_some(since_ms)
@@ -133,7 +134,7 @@ async fn is_there(client: &Blocking, patience: Duration) -> bool {
         Ok(contact) => contact,
         Err(error) => {
             // Nobody can tell.
-            warn!(client = %client.client_id, %error, "cannot read how to reach a client");
+            limited!(warn, client = %client.client_id, %error, "cannot read how to reach a client");
             return true;
         }
     };

@@ -1,5 +1,6 @@
 //! What the lock core tells people: of the grace window, of refusals, of records that it rejects.
 
+use crate::seldom::limited;
 use cleat_lock::{GraceEnd, GraceEvent, LockError, Outcome, Record, WaitEnd, WaiterId};
 use tracing::{debug, info, warn};
 
@@ -60,7 +61,7 @@ pub(super) fn log_rejected(rejected: &[Record]) {
 /// other, and of what happens every day to who asks for it.
 pub(super) fn log_refusal(outcome: &Outcome) {
     match outcome.error() {
-        Some(error @ LockError::Deadlock { .. }) => info!("refused: {error}"),
+        Some(error @ LockError::Deadlock { .. }) => limited!(info, "refused: {error}"),
         Some(error) => debug!("refused: {error}"),
         None => {}
     }
@@ -70,7 +71,7 @@ pub(super) fn log_wait_over(waiter: WaiterId, why: &WaitEnd) {
     if let WaitEnd::Deadlock { cycle } = why {
         let cycle = Outcome::Deadlock { cycle: cycle.clone() };
         if let Some(error) = cycle.error() {
-            info!(?waiter, "a wait is over: {error}");
+            limited!(info, ?waiter, "a wait is over: {error}");
         }
     } else {
         debug!(?waiter, ?why, "a wait is over");

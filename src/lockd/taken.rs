@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use cleat_lock::{LockRecord, Mode, Taken, TakenWhy};
 use tokio::sync::mpsc;
-use tracing::warn;
 
 use crate::exports::Exports;
 use crate::pool;
+use crate::seldom::limited;
 use crate::vfs::Whereabouts;
 
 /// How long the paths of one line may take to be found.
@@ -59,7 +59,7 @@ impl Teller {
 
 fn say(taken: &Taken, what: &str) {
     let Taken { client_id, locks, shares, .. } = taken;
-    warn!(client = %client_id, locks, shares, "locks are taken from a client: {what}");
+    limited!(warn, client = %client_id, locks, shares, "locks are taken from a client: {what}");
 }
 
 fn what(taken: &Taken, now_ms: u64, names: Option<Vec<String>>) -> String {

@@ -30,6 +30,7 @@ use super::link::Link;
 use super::program::{Answer, SMALL_REPLY_BYTES_MAX, Transport};
 use super::share::{Host, Of, Part};
 use super::{CONNECTION_REQUESTS_MAX, RECORD_BYTES_MAX, REPLY_BYTES_PER_S_MIN, Shared};
+use crate::seldom::limited;
 
 /// How much is read from a socket at a time, in bytes; a larger record needs room.
 const READ_BYTES: usize = 64 << 10;
@@ -76,7 +77,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Shared) {
             }
             Err(error) => {
                 // Out of descriptors, most likely: what is open goes on, and some of it will end.
-                warn!(%error, "cannot accept a connection");
+                limited!(warn, %error, "cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cleat_nlm::monitor::{Mon, MonId, Monitored, MyId, State};
 use cleat_nlm::nsm::{StatRes, StateChange};
 use cleat_rpc::{Fault, Reply, Writer};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::counters::count;
 use super::monitors::Key;
@@ -16,6 +16,7 @@ use super::{Statd, blocking, notify};
 use crate::pool;
 use crate::rpc_client::{self, CallError, Procedure, Resend, Route};
 use crate::rpc_server::{Call, Transport};
+use crate::seldom::limited;
 use crate::store::StoreError;
 
 /// How long the addresses of a host's name may take to be found.
@@ -51,11 +52,11 @@ impl Statd {
             let addresses = resolve(mon.mon_id.mon_name).await;
             let mon_name = mon.mon_id.mon_name.escape_ascii().to_string();
             if addresses.is_empty() {
-                warn!(mon_name, "SM_MON refused: no address of that host is known");
+                limited!(warn, mon_name, "SM_MON refused: no address of that host is known");
             } else {
                 let asked = Monitored::new(&mon, addresses);
                 success = self.change(move |this| this.inner.monitors.monitor(asked)).await?;
-                info!(mon_name, success, "SM_MON");
+                limited!(info, mon_name, success, "SM_MON");
             }
         }
         let mut results = Writer::new();
@@ -97,7 +98,7 @@ impl Statd {
     pub(super) async fn simu_crash(self, call: Call) -> Reply {
         if self.is_local(&call) {
             let state = self.change(|this| this.inner.monitors.crash()).await?;
-            warn!(state, "SM_SIMU_CRASH: this host's lock managers start anew");
+            limited!(warn, state, "SM_SIMU_CRASH: this host's lock managers start anew");
             tokio::spawn(notify::notify_owed(self.clone()));
         }
         Ok(Writer::new())
@@ -116,7 +117,7 @@ impl Statd {
         let this = self.clone();
         let changed = blocking(move || change(&this)).await;
         changed.ok_or(Fault::SystemError)?.map_err(|error| {
-            warn!(%error, "what a lock manager of this host asked for cannot be recorded");
+            limited!(warn, %error, "what a lock manager of this host asked for cannot be recorded");
             Fault::SystemError
         })
     }
@@ -174,7 +175,7 @@ impl Statd {
                 Ok(()) => {
                     let (monitors, key) = (Arc::clone(&self.inner.monitors), key.clone());
                     if let Some(Err(error)) = blocking(move || monitors.told(&key, state)).await {
-                        warn!(%error, "cannot note that a lock manager was told");
+                        limited!(warn, %error, "cannot note that a lock manager was told");
                         return;
                     }
                     count(&self.inner.tally.callbacks_answered);

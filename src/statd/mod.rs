@@ -25,6 +25,7 @@ use tracing::{debug, info, warn};
 use crate::lockd::Lockd;
 use crate::pool;
 use crate::rpc_server::{Answer, Call, Once, Program, Repeat, Work};
+use crate::seldom::limited;
 use crate::store::Identity;
 
 pub use counters::Counters;
@@ -176,7 +177,7 @@ impl Statd {
             }
         };
         let put = |client_id: String| {
-            info!(%source, state, client = client_id, "a client restarted");
+            limited!(info, %source, state, client = client_id, "a client restarted");
             count(&self.inner.tally.clients_restarted);
             let (token, _) = lockd.ticket();
             let (client_id, incarnation) = (client_id.into(), state.cast_unsigned());

@@ -14,12 +14,13 @@ use cleat_nlm::notify::{Action, Event, NotifyPlan, PATIENCE_MS_MIN};
 use cleat_nlm::nsm::{PROGRAM, VERSION, procedure};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::counters::count;
 use super::{Statd, blocking};
 use crate::lockd::transport;
 use crate::rpc_client::{self, CallError, Procedure, Resend, Route};
+use crate::seldom::limited;
 
 /// Tells every client on record that this server restarted with its present NSM state, until each
 /// has answered or was tried for as long as its locks may stand, or the server stops.
@@ -37,11 +38,15 @@ pub(super) async fn notify_clients(statd: Statd) {
     let plan = NotifyPlan::new(now_ms, state, &contacts, &names, hold_ms, in_flight_max);
     carry_out(plan, &statd, &statd.inner.stop, |client_id, answered| {
         if answered {
-            info!(client = client_id, "the client knows that this server restarted");
+            limited!(info, client = client_id, "the client knows that this server restarted");
             count(&statd.inner.tally.clients_told);
             lockd.tell(Input::ClientReached { client_id: client_id.into() });
         } else {
-            warn!(client = client_id, "the client could not be told that this server restarted");
+            limited!(
+                warn,
+                client = client_id,
+                "the client could not be told that this server restarted"
+            );
             count(&statd.inner.tally.clients_not_told);
             for client_id in lockd.contacts().apart([client_id.into()].into()) {
                 let (token, _) = lockd.ticket();
@@ -79,7 +84,12 @@ pub(super) async fn notify_owed(statd: Statd) {
     if contacts.is_empty() {
         return;
     }
-    info!(hosts = contacts.len(), state, "telling monitored hosts that this one restarted");
+    limited!(
+        info,
+        hosts = contacts.len(),
+        state,
+        "telling monitored hosts that this one restarted"
+    );
     let (now_ms, in_flight_max) = (statd.inner.lockd.now_ms(), rpc_client::in_flight_max());
     let plan = NotifyPlan::new(now_ms, state, &contacts, &[], PATIENCE_MS_MIN, in_flight_max);
     carry_out(plan, &statd, &stop, |client_id, answered| {
@@ -87,8 +97,12 @@ pub(super) async fn notify_owed(statd: Statd) {
         let (monitors, host) = (Arc::clone(&statd.inner.monitors), client_id.to_owned());
         // One address that was reached is the host; of one that was not, this was all we could do.
         tokio::spawn(blocking(move || match monitors.settled(&told) {
-            Ok(()) => info!(host, answered, "a monitored host was told that this one restarted"),
-            Err(error) => warn!(%error, "cannot note which hosts were told of the restart"),
+            Ok(()) => {
+                limited!(info, host, answered, "a monitored host was told that this one restarted")
+            }
+            Err(error) => {
+                limited!(warn, %error, "cannot note which hosts were told of the restart")
+            }
         }));
     })
     .await;

@@ -15,13 +15,14 @@ use cleat_nlm::nsm::{PROGRAM, StatRes, VERSION, procedure};
 use cleat_nlm::wire;
 use cleat_rpc::{Encode, Fault, Reader, Reply, Writer};
 use tokio::sync::watch;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use super::Statd;
 use super::counters::count;
 use super::notify::host_name;
 use crate::rpc_client::{self, CallError, Procedure, Resend, Route};
 use crate::rpc_server::{Answer, Call, Listener, Program, Sockets, Transport};
+use crate::seldom::limited;
 
 /// How long rpc.statd may take: it looks names up, one call after the other.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -61,7 +62,7 @@ impl Callbacks {
         let client = name.and_then(|name| name.parse::<IpAddr>().ok());
         let Some(client) = client.filter(|_| status.private == self.statd.inner.key) else {
             count(&self.statd.inner.tally.ignored_key);
-            info!(peer = %call.peer, "a call back without our key ignored");
+            limited!(info, peer = %call.peer, "a call back without our key ignored");
             return Ok(Answer::Now(Ok(Writer::new())));
         };
         let (statd, state) = (self.statd.clone(), status.state);
@@ -145,14 +146,14 @@ impl Monitor {
         for client in wanted.difference(&self.monitored.clone()) {
             let answer = self.mon(*client).await;
             if matches!(answer, Ok(true)) {
-                info!(%client, "this host's rpc.statd will tell when the client restarts");
+                limited!(info, %client, "this host's rpc.statd will tell when the client restarts");
                 self.monitored.insert(*client);
                 self.complained.remove(client);
                 continue;
             }
             whole = false;
             if self.complained.insert(*client) {
-                warn!(%client, ?answer, "this host's rpc.statd does not monitor the client: its \
+                limited!(warn, %client, ?answer, "this host's rpc.statd does not monitor the client: its \
                        restart will not be heard; it is asked again");
             }
             if answer.is_err() {

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::stat::{self, Stat};
+use crate::seldom::limited;
 use crate::vfs::{Result, WriteVerifier};
 
 /// The most files of one export that are held open; the one unused for longest makes room.
@@ -69,7 +70,7 @@ impl OpenFile {
 /// Syncs a descriptor that nobody else syncs meanwhile; gives the verifier after that.
 fn sync_or_change(fd: impl AsFd, verifier: &WriteVerifier) -> Result<[u8; 8]> {
     if let Err(errno) = rustix::fs::fsync(fd) {
-        tracing::error!(%errno, "storage failed: clients are to write again");
+        limited!(error, %errno, "storage failed: clients are to write again");
         verifier.change();
         return Err(errno.into());
     }

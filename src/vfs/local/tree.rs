@@ -15,6 +15,7 @@ use super::table::{
     Generations, HANDLE_CACHE_RECORDS_MAX, HANDLE_NAMES_MAX, HandleTable, InodeKey, Place, ROOT_ID,
     Record,
 };
+use crate::seldom::limited;
 use crate::vfs::{FsError, Kind, Result, Timestamp};
 
 /// The longest path that is opened at once; a longer one goes name by name.
@@ -346,6 +347,6 @@ fn fresh_id() -> u64 {
 }
 
 fn failed(error: io::Error) -> FsError {
-    tracing::error!(%error, "the handle table");
+    limited!(error, %error, "the handle table");
     Errno::IO.into()
 }

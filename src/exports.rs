@@ -17,16 +17,15 @@ use std::time::Duration;
 
 use cleat_mount::wire::MountError;
 use cleat_mount::{Access, ExportTable, Identity};
-use rustix::io::Errno;
 use siphasher::sip::SipHasher24;
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::Disk;
+use crate::mount_path;
 use crate::rpc_server::{Call, Work};
 use crate::vfs::local::{HandleTable, LocalFs, LocalOptions, Numbers};
 use crate::vfs::{
-    Attributes, FILE_HANDLE_BYTES_MAX, FileHandle, FileIdentity, FileSystem, FsError, Kind,
-    Whereabouts,
+    FILE_HANDLE_BYTES_MAX, FileHandle, FileIdentity, FileSystem, FsError, Whereabouts,
 };
 
 /// The most bytes of a handle (RFC 1813 2.4, NFS3_FHSIZE).
@@ -244,25 +243,15 @@ impl Exports {
         self.make_handle(number, &file.0)
     }
 
-    /// MNT (RFC 1813 5.2.1): the handle of the directory or file at a path, where the caller may
-    /// use the export that holds it. The way below the export's directory goes through no symbolic
-    /// link and is walked by the server: what the caller may see of it, later calls judge.
+    /// MNT (RFC 1813 5.2.1): the handle of the directory at a path, where the caller may use the
+    /// export that holds it. For the way see [`mount_path::walk`].
     pub fn mount_root(&self, path: &[u8], call: &Call) -> Result<Vec<u8>, MountError> {
         // Who may not use anything here is not told what exists.
         let (export, rest) = self.table.find(path).ok_or(MountError::Acces)?;
         let mut target =
             self.target(export, FileHandle([].into()), call).ok_or(MountError::Acces)?;
-        target.file = target.fs.root();
-        for name in rest.split(|byte| *byte == b'/') {
-            if name.is_empty() || name == b"." {
-                continue;
-            }
-            let found = target.fs.lookup(&Identity::ROOT, &target.file, name, &mut None);
-            let (file, attributes) = found.map_err(mount_error)?;
-            target.file = mountable(file, &attributes)?;
-        }
-        // The root may be gone as well.
-        target.fs.attributes(&target.file).map_err(mount_error)?;
+        let own = self.table.get(export).ok_or(MountError::Acces)?.path();
+        target.file = mount_path::walk(&*target.fs, own, rest)?;
         Ok(self.wire_handle(&target, &target.file))
     }
 
@@ -308,25 +297,6 @@ fn number_of(path: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// A directory or a regular file can be mounted; a symbolic link is not followed.
-fn mountable(file: FileHandle, attributes: &Attributes) -> Result<FileHandle, MountError> {
-    match attributes.kind {
-        Kind::Directory | Kind::Regular => Ok(file),
-        _ => Err(MountError::NotDir),
-    }
-}
-
-fn mount_error(error: FsError) -> MountError {
-    match error {
-        FsError::Os(Errno::NOENT) | FsError::Stale => MountError::NoEnt,
-        FsError::Os(Errno::NOTDIR) => MountError::NotDir,
-        FsError::Os(Errno::NAMETOOLONG) => MountError::NameTooLong,
-        FsError::Os(Errno::ACCESS | Errno::PERM) => MountError::Acces,
-        FsError::Os(_) => MountError::Io,
-        _ => MountError::ServerFault,
-    }
-}
-
 fn printable(path: &[u8]) -> String {
     PathBuf::from(OsStr::from_bytes(path)).display().to_string()
 }
@@ -335,6 +305,7 @@ fn printable(path: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::rpc_server::{Link, Transport};
+    use crate::vfs::Kind;
     use crate::vfs::local::MemoryHandleTable;
     use cleat_mount::{ClientRule, Export, Options, Who};
     use cleat_rpc::{AuthSys, CallHeader, Credential};
@@ -451,18 +422,27 @@ mod tests {
         let exports = exports(dir.path(), KEY);
         let caller = call("10.0.0.7:700");
         let all = dir.path().join("all");
-        std::os::unix::fs::symlink("/", all.join("out")).unwrap();
-        std::os::unix::fs::symlink("sub", all.join("in")).unwrap();
+        let link = |target: &Path, name: &str| {
+            std::os::unix::fs::symlink(target, all.join(name)).unwrap();
+        };
+        link(Path::new("/"), "out");
+        link(Path::new("../one"), "beside");
+        link(Path::new("sub"), "in");
+        link(&all.join("sub"), "absolute");
+        link(Path::new("sub/../in/./deep/.."), "around");
+        link(Path::new("loop"), "loop");
         std::fs::write(all.join("file"), b"").unwrap();
-        let mount = |rest: &str| exports.mount_root(&path(dir.path(), rest), &caller).map(|_| ());
-        assert_eq!(mount("all/out"), Err(MountError::NotDir));
-        assert_eq!(mount("all/out/etc"), Err(MountError::NotDir));
-        assert_eq!(mount("all/in/deep"), Err(MountError::NotDir));
-        assert_eq!(mount("all/.."), Err(MountError::Acces));
-        assert_eq!(mount("all/sub/../.."), Err(MountError::Acces));
-        assert_eq!(mount("allx"), Err(MountError::Acces));
-        assert_eq!(mount("all//sub/./deep/"), Ok(()));
-        assert_eq!(mount("all/file"), Ok(()));
+        let mount = |rest: &str| exports.mount_root(&path(dir.path(), rest), &caller);
+        for outside in ["all/out", "all/out/etc", "all/beside", "all/..", "all/sub/../..", "allx"] {
+            assert_eq!(mount(outside), Err(MountError::Acces), "{outside}");
+        }
+        let deep = mount("all/sub/deep");
+        assert!(deep.is_ok());
+        for way in ["all//sub/./deep/", "all/in/deep", "all/absolute/deep", "all/around/deep"] {
+            assert_eq!(mount(way), deep, "{way}");
+        }
+        assert_eq!(mount("all/loop"), Err(MountError::Inval));
+        assert_eq!(mount("all/file"), Err(MountError::NotDir));
         assert_eq!(mount("all/file/x"), Err(MountError::NotDir));
         let long = format!("all/{}", "n".repeat(256));
         assert_eq!(mount(&long), Err(MountError::NameTooLong));

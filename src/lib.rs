@@ -6,6 +6,7 @@ pub mod config;
 pub mod disk;
 pub mod exports;
 pub mod lockd;
+mod mount_path;
 pub mod mountd;
 pub mod nfs;
 pub(crate) mod pool;

@@ -29,7 +29,7 @@ impl MountTable {
         if path.len() > PATH_BYTES_MAX {
             return;
         }
-        let key: Key = (host.to_canonical(), path.into());
+        let key: Key = (host.to_canonical(), plain(path));
         self.forget(&key);
         let of_host: Vec<u64> = self.of_host(key.0).map(|(_, age)| *age).collect();
         if of_host.len() >= MOUNTS_PER_HOST_MAX {
@@ -45,7 +45,7 @@ impl MountTable {
 
     /// Forgets that a host mounted a directory.
     pub fn unmounted(&mut self, host: IpAddr, path: &[u8]) {
-        self.forget(&(host.to_canonical(), path.into()));
+        self.forget(&(host.to_canonical(), plain(path)));
     }
 
     /// Forgets all that a host mounted.
@@ -89,6 +89,14 @@ impl MountTable {
     }
 }
 
+/// A path without slashes that separate nothing and dots that lead nowhere: one directory is one
+/// entry.
+fn plain(path: &[u8]) -> Arc<[u8]> {
+    let names = path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b"."));
+    let plain: Vec<u8> = names.flat_map(|name| [b"/", name].concat()).collect();
+    if plain.is_empty() { (*b"/").into() } else { plain.into() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +109,20 @@ mod tests {
     fn shown(table: &MountTable) -> Vec<String> {
         let text = |(host, path): (IpAddr, &[u8])| format!("{host}:{}", path.escape_ascii());
         table.iter().map(text).collect()
+    }
+
+    #[test]
+    fn one_directory_is_one_entry_however_it_is_written() {
+        let mut mounts = MountTable::default();
+        let host: IpAddr = "10.0.0.7".parse().expect("an address");
+        for path in ["/srv/data", "/srv/data/", "//srv/./data/."] {
+            mounts.mounted(host, path.as_bytes());
+        }
+        assert_eq!(mounts.iter().collect::<Vec<_>>(), [(host, &b"/srv/data"[..])]);
+        mounts.unmounted(host, b"/srv//data");
+        assert_eq!(mounts.len(), 0);
+        mounts.mounted(host, b"//");
+        assert_eq!(mounts.iter().collect::<Vec<_>>(), [(host, &b"/"[..])]);
     }
 
     #[test]

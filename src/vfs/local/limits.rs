@@ -59,6 +59,11 @@ impl LocalFs {
     }
 }
 
+/// The finest step of a time that a file system keeps, in nanoseconds.
+pub(super) fn time_step_ns(stat: &rustix::fs::StatFs, keeps_birth: bool) -> u64 {
+    traits(file_system(stat), 0, keeps_birth).time_step_ns
+}
+
 /// Whether files change their time of birth during their life.
 pub(super) fn born_changes(stat: &rustix::fs::StatFs) -> bool {
     file_system(stat) == OVERLAY

@@ -84,6 +84,7 @@ pub struct LocalFs {
     root_handle: FileHandle,
     fsid: u64,
     born_changes: bool,
+    time_step_ns: u64,
     handles: Handles,
     /// /proc/self/fd, by which an open file is opened again.
     descriptors: OwnedFd,
@@ -126,12 +127,14 @@ impl LocalFs {
                 Handles::Table(Box::new(Tree::new(table, prefix_of(&path.canonicalize()?)))),
             ),
         };
+        let statfs = rustix::fs::fstatfs(&root)?;
         Ok(Self {
             root_dev: stat.dev,
             root_ino: stat.attributes.fileid,
             root_handle,
             fsid: numbers.number(&root, &path.canonicalize()?, &stat)?,
-            born_changes: limits::born_changes(&rustix::fs::fstatfs(&root)?),
+            born_changes: limits::born_changes(&statfs),
+            time_step_ns: limits::time_step_ns(&statfs, stat.born.is_some()),
             handles,
             root,
             descriptors,

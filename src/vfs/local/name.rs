@@ -130,7 +130,7 @@ impl LocalFs {
         let set = match how {
             CreateHow::Unchecked(set) | CreateHow::Guarded(set) => set,
             CreateHow::Exclusive(verifier) => {
-                let (accessed, modified) = verifier_times(verifier);
+                let (accessed, modified) = verifier_times(verifier, self.time_step_ns);
                 let (accessed, modified) = (SetTime::To(accessed), SetTime::To(modified));
                 // Nobody's but its maker's until SETATTR follows.
                 SetAttributes { mode: Some(0), accessed, modified, ..SetAttributes::default() }
@@ -184,7 +184,8 @@ impl LocalFs {
             CreateHow::Exclusive(verifier)
                 if found.kind == Kind::Regular
                     && found.size == 0
-                    && (found.accessed, found.modified) == verifier_times(verifier) =>
+                    && (found.accessed, found.modified)
+                        == verifier_times(verifier, self.time_step_ns) =>
             {
                 // The same call again, whose answer was lost.
                 Ok((self.handle_of(dir, name, &node)?, node.stat.attributes))
@@ -321,12 +322,36 @@ fn mode_of(set: &SetAttributes, default: u32) -> Mode {
 }
 
 /// Where an exclusive create's verifier is kept, on storage with the file (RFC 1813 3.3.8 advises
-/// the times; SETATTR sets them right): 31 bits in each, which every file system can hold.
-fn verifier_times(verifier: [u8; 8]) -> (Timestamp, Timestamp) {
+/// the times; SETATTR sets them right): 31 bits in the seconds of each, which every file system can
+/// hold, and the highest bit of each half as half a second. A file system that keeps whole seconds
+/// alone (ext4 with inodes of 128 bytes) does not have these two bits, and one of two seconds (FAT)
+/// has the lowest of each half no more either: verifiers that differ in these alone are one there.
+fn verifier_times(verifier: [u8; 8], step_ns: u64) -> (Timestamp, Timestamp) {
+    const SECOND_NS: u64 = 1_000_000_000;
+    const HIGHEST: u32 = 1 << 31;
     let [a, b, c, d, e, f, g, h] = verifier;
-    let time = |bytes| Timestamp {
-        seconds: i64::from(u32::from_be_bytes(bytes) & 0x7fff_ffff),
-        nanoseconds: 0,
+    let time = |bytes| {
+        let bits = u32::from_be_bytes(bytes);
+        let lost = if step_ns > SECOND_NS { 1 } else { 0 };
+        let half = bits & HIGHEST != 0 && step_ns <= SECOND_NS / 2;
+        Timestamp {
+            seconds: i64::from(bits & !HIGHEST & !lost),
+            nanoseconds: if half { 500_000_000 } else { 0 },
+        }
     };
     (time([a, b, c, d]), time([e, f, g, h]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_bits_of_a_verifier_count_where_the_file_system_keeps_them() {
+        let times = |bits: u64, step_ns| verifier_times(bits.to_be_bytes(), step_ns);
+        for (step_ns, lost) in [(1, 0), (10_000_000, 0), (1_000_000_000, 2), (2_000_000_000, 4)] {
+            let same = (0..64).filter(|bit| times(1 << bit, step_ns) == times(0, step_ns)).count();
+            assert_eq!(same, lost, "{step_ns} ns");
+        }
+    }
 }

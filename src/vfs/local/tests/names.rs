@@ -83,6 +83,11 @@ fn exclusive_create_can_be_repeated(mut lab: Lab) {
         assert_eq!(made, again);
         let other = lab.fs.create(&alice(), &root, name.as_bytes(), how(*b"another!"), wcc);
         assert_eq!(other, os(Errno::EXIST));
+        for bit in 0..64 {
+            let other = (u64::from_be_bytes(verifier) ^ 1 << bit).to_be_bytes();
+            let other = lab.fs.create(&alice(), &root, name.as_bytes(), how(other), wcc);
+            assert_eq!(other, os(Errno::EXIST), "bit {bit}");
+        }
         // Once its maker has set it up it is a file like any other.
         let set = SetAttributes { modified: SetTime::Now, ..with_mode(0o644) };
         lab.set(&alice(), &made.0, &set).unwrap();

@@ -93,7 +93,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     listener.serve(sockets);
     let callback = statd.serve_callbacks();
     let (called, watched) = (lockd.clone(), Arc::clone(&exports));
-    tokio::spawn(lockd::call_back(called, watched, granted, grant_results, background.clone()));
+    let take_back = config.unreachable_grant;
+    let stop_calls = background.clone();
+    tokio::spawn(lockd::call_back(called, watched, take_back, granted, grant_results, stop_calls));
     watch_clients(&config, &lockd, &background);
     exports::keep_tidy(&exports, exports::TIDY, &background);
     let admin = Admin {

@@ -249,3 +249,28 @@ fn a_client_whose_rpcbind_knows_version_3_alone_is_found_over_ipv6() {
     assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
     assert_eq!(host.granted(SOON), expected(ip, false, b"cookie", &file, 7));
 }
+
+#[test]
+fn a_lock_handed_to_a_client_that_cannot_be_reached_goes_to_the_next() {
+    if !own_network() {
+        return;
+    }
+    let site = Site::new();
+    let config = site.path().join("c.toml");
+    std::fs::write(&config, "unreachable_grant_s = 10\n").expect("written");
+    let server = site.serve_with(&["--config", config.to_str().expect("text")]);
+    // Neither of them has a port mapper.
+    let [mut holder, mut gone, mut next] =
+        [HOLDER, A, B].map(|from| Client::connect_from(&server, "c", from));
+    let file = holder.file(&site);
+    assert_eq!(holder.lock(&file, 1, TEN, EXCLUSIVE), Stat::Granted);
+    assert_eq!(gone.lock(&file, 7, TEN, WAIT), Stat::Blocked);
+    assert_eq!(next.lock(&file, 8, TEN, WAIT), Stat::Blocked);
+    assert_eq!(holder.unlock(&file, 1, TEN), Stat::Granted);
+    until(SOON, Err((7, 0, 10)), || holder.test(&file, 1, TEN, true));
+    // Nobody was told, so nobody loses anything; the next asks again meanwhile, as clients do.
+    until(std::time::Duration::from_secs(20), Stat::Granted, || next.lock(&file, 8, TEN, WAIT));
+    // And the first waits anew where it asks again.
+    assert_eq!(gone.lock(&file, 7, TEN, WAIT), Stat::Blocked);
+    assert!(server.log().contains("cannot be reached"), "{}", server.log());
+}

@@ -116,6 +116,7 @@ impl Serve {
             recovery: said("--recovery", self.recovery),
             unreachable_hold_s: said("--unreachable-hold-s", self.unreachable_hold_s),
             client_lease_s: said("--client-lease-s", self.client_lease_s),
+            unreachable_grant_s: None,
             fair_wait_s: None,
             limits: Vec::new(),
             notify_names: Vec::new(),

@@ -23,6 +23,8 @@ pub struct Draft {
     pub unreachable_hold_s: Option<Said<String>>,
     /// How long a client that keeps others waiting may be silent.
     pub client_lease_s: Option<Said<String>>,
+    /// How long a grant stands that its client cannot be told.
+    pub unreachable_grant_s: Option<Said<String>>,
     /// How long a blocking lock request yields to one that came before it.
     pub fair_wait_s: Option<Said<String>>,
     /// Bounds of the lock table: key and number.
@@ -61,6 +63,7 @@ impl Draft {
             recovery: other.recovery.or(self.recovery),
             unreachable_hold_s: other.unreachable_hold_s.or(self.unreachable_hold_s),
             client_lease_s: other.client_lease_s.or(self.client_lease_s),
+            unreachable_grant_s: other.unreachable_grant_s.or(self.unreachable_grant_s),
             fair_wait_s: other.fair_wait_s.or(self.fair_wait_s),
             limits: self.limits.into_iter().chain(other.limits).collect(),
             durability: other.durability.or(self.durability),

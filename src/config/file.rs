@@ -15,7 +15,8 @@ use super::{connections, limits};
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 const KEYS: &str = "listen, state_dir, grace_s, recovery, unreachable_hold_s, client_lease_s, \
-                    fair_wait_s, durability, rpcbind, notify_names, log, [limits], [[export]]";
+                    unreachable_grant_s, fair_wait_s, durability, rpcbind, notify_names, log, \
+                    [limits], [[export]]";
 const EXPORT_KEYS: &str = "path, clients";
 const NOT_TOML_MEND: &str = "write each key once, as KEY = VALUE, and strings in \"quotes\"";
 
@@ -102,6 +103,9 @@ impl File<'_> {
                 "recovery" => draft.recovery = self.string(name, value),
                 "unreachable_hold_s" => draft.unreachable_hold_s = self.integer(name, value),
                 "client_lease_s" => draft.client_lease_s = self.integer(name, value),
+                "unreachable_grant_s" => {
+                    draft.unreachable_grant_s = self.integer(name, value);
+                }
                 "fair_wait_s" => draft.fair_wait_s = self.integer(name, value),
                 "limits" => draft.limits = self.limits(value),
                 "durability" => draft.durability = self.string(name, value),

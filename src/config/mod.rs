@@ -47,6 +47,13 @@ pub const CLIENT_LEASE_S_MIN: u32 = 5;
 /// The longest such lease, in seconds.
 pub const CLIENT_LEASE_S_MAX: u32 = 24 * 3600;
 
+/// How long a grant stands that its client cannot be told, unless said otherwise, in seconds; 0 =
+/// for ever.
+pub const UNREACHABLE_GRANT_S: u32 = 60;
+/// The shortest such time, in seconds: a client's port mapper may take some to answer.
+pub const UNREACHABLE_GRANT_S_MIN: u32 = 10;
+/// The longest such time, in seconds.
+pub const UNREACHABLE_GRANT_S_MAX: u32 = 24 * 3600;
 /// How long a blocking lock request yields at most to one that came before it, unless said
 /// otherwise, in seconds; 0 = not at all.
 pub const FAIR_WAIT_S: u32 = 5;
@@ -93,6 +100,9 @@ pub struct Config {
     pub unreachable_hold: Duration,
     /// How long a client may answer nothing while others wait for its locks; `None` = for ever.
     pub client_lease: Option<Duration>,
+    /// How long a grant stands whose client cannot be reached at all to be told of it; `None` = for
+    /// ever.
+    pub unreachable_grant: Option<Duration>,
     /// How long a blocking lock request that nothing held forbids yields at most to one that came
     /// before it; zero = not at all.
     pub fair_wait: Duration,
@@ -146,6 +156,8 @@ impl Config {
         let hold_s = draft.unreachable_hold_s.as_ref();
         let hold_s = judge_seconds(hold_s, UNREACHABLE_HOLD_S, &mut mistakes, &HOLD);
         let lease_s = judge_seconds(draft.client_lease_s.as_ref(), 0, &mut mistakes, &LEASE);
+        let untold_s = draft.unreachable_grant_s.as_ref();
+        let untold_s = judge_seconds(untold_s, UNREACHABLE_GRANT_S, &mut mistakes, &UNTOLD);
         let fair_s = draft.fair_wait_s.as_ref();
         let fair_s = judge_seconds(fair_s, FAIR_WAIT_S, &mut mistakes, &FAIR_WAIT);
         let recovery = judge_recovery(draft.recovery.as_ref(), &mut mistakes);
@@ -169,6 +181,7 @@ impl Config {
                 recovery,
                 unreachable_hold: Duration::from_secs(hold_s.into()),
                 client_lease: (lease_s > 0).then(|| Duration::from_secs(lease_s.into())),
+                unreachable_grant: (untold_s > 0).then(|| Duration::from_secs(untold_s.into())),
                 fair_wait: Duration::from_secs(fair_s.into()),
                 limits,
                 connections,
@@ -224,6 +237,12 @@ const HOLD: Seconds =
     Seconds { from: 1, to: UNREACHABLE_HOLD_S_MAX, or_zero: true, example: UNREACHABLE_HOLD_S };
 const LEASE: Seconds =
     Seconds { from: CLIENT_LEASE_S_MIN, to: CLIENT_LEASE_S_MAX, or_zero: true, example: 60 };
+const UNTOLD: Seconds = Seconds {
+    from: UNREACHABLE_GRANT_S_MIN,
+    to: UNREACHABLE_GRANT_S_MAX,
+    or_zero: true,
+    example: UNREACHABLE_GRANT_S,
+};
 const FAIR_WAIT: Seconds =
     Seconds { from: 1, to: FAIR_WAIT_S_MAX, or_zero: true, example: FAIR_WAIT_S };
 

@@ -37,6 +37,7 @@ fn a_whole_file_is_read() {
         recovery = "instant"
         unreachable_hold_s = 0
         client_lease_s = 45
+        unreachable_grant_s = 30
         fair_wait_s = 0
         durability = "power"
         rpcbind = "embedded"
@@ -66,6 +67,7 @@ fn a_whole_file_is_read() {
     assert_eq!((config.recovery, config.unreachable_hold), (Recovery::Instant, Duration::ZERO));
     assert_eq!(config.client_lease, Some(Duration::from_secs(45)));
     assert_eq!(config.fair_wait, Duration::ZERO);
+    assert_eq!(config.unreachable_grant, Some(Duration::from_secs(30)));
     let limits = Limits { locks_per_file: 1_000, clients: 7, ..Limits::default() };
     assert_eq!(config.limits, limits);
     let (per_host, strangers, idle) = (10, 5, Duration::from_secs(60));
@@ -86,6 +88,7 @@ fn what_is_not_said_has_a_default() {
     assert_eq!((config.recovery, config.client_lease), (Recovery::Strict, None));
     assert_eq!(config.unreachable_hold, Duration::from_secs(600));
     assert_eq!(config.fair_wait, Duration::from_secs(5));
+    assert_eq!(config.unreachable_grant, Some(Duration::from_secs(60)));
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.connections, ConnectionLimits::new(1024));
     assert_eq!((config.connections.per_host, config.connections.strangers), (256, 64));
@@ -99,8 +102,8 @@ fn each_mistake_has_its_line_key_and_mend() {
         (
             "listne = []",
             "c.toml:1: listne: no such key; the keys are listen, state_dir, grace_s, recovery, \
-             unreachable_hold_s, client_lease_s, fair_wait_s, durability, rpcbind, notify_names, log, \
-             [limits], [[export]]",
+             unreachable_hold_s, client_lease_s, unreachable_grant_s, fair_wait_s, durability, \
+             rpcbind, notify_names, log, [limits], [[export]]",
         ),
         ("listen = []", "c.toml:1: listen: of type array; write a list of strings: [\"*:2049\"]"),
         (
@@ -246,6 +249,11 @@ fn each_mistake_about_recovery_and_limits_has_them_too() {
             "client_lease_s = 4",
             "c.toml:1: client_lease_s: \"4\" is neither 0 nor from 5 to 86400; write seconds, as \
              60",
+        ),
+        (
+            "unreachable_grant_s = 5",
+            "c.toml:1: unreachable_grant_s: \"5\" is neither 0 nor from 10 to 86400; write \
+             seconds, as 60",
         ),
         (
             "fair_wait_s = 61",

@@ -34,10 +34,11 @@ const SENDERS_KEPT_MAX: usize = 4096;
 type End = (IpAddr, granted::Event);
 
 /// Sends GRANTED for what `lockd` grants, until `stop`, and tells people by path in `exports` what
-/// it takes. `results` are the clients' words on those that were sent as messages.
+/// it takes. A grant whose client cannot be reached at all for `take_back` goes to the next. `results` are the clients' words on those that were sent as messages.
 pub async fn call_back(
     lockd: Lockd,
     exports: Arc<Exports>,
+    take_back: Option<Duration>,
     mut events: mpsc::UnboundedReceiver<Event>,
     mut results: mpsc::Receiver<GrantedResult>,
     stop: CancellationToken,
@@ -46,7 +47,9 @@ pub async fn call_back(
     let (senders, clients, deadlines) = (HashMap::new(), HashMap::new(), Deadlines::default());
     let places = Arc::new(Semaphore::new(rpc_client::in_flight_max()));
     let calls = HashMap::new();
-    let mut callbacks = Callbacks { lockd, ends, senders, clients, calls, deadlines, places };
+    let take_back_ms = take_back.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    let mut callbacks =
+        Callbacks { lockd, ends, take_back_ms, senders, clients, calls, deadlines, places };
     let teller = Teller::new(exports);
     loop {
         tokio::select! {
@@ -67,6 +70,8 @@ pub async fn call_back(
 struct Callbacks {
     lockd: Lockd,
     ends: mpsc::UnboundedSender<End>,
+    /// When a grant is taken back that its client cannot be told.
+    take_back_ms: Option<u64>,
     senders: HashMap<IpAddr, Sender>,
     /// Whose grant a waiter's is.
     clients: HashMap<WaiterId, IpAddr>,
@@ -125,7 +130,8 @@ impl Callbacks {
 
     fn step(&mut self, client: IpAddr, event: granted::Event) {
         let mut actions = Vec::new();
-        let sender = self.senders.entry(client).or_default();
+        let new = || Sender::new(self.take_back_ms);
+        let sender = self.senders.entry(client).or_insert_with(new);
         sender.step(self.lockd.now_ms(), event, &mut actions);
         let (idle, mut next_ms) = (sender.is_idle(), sender.next_deadline());
         if idle && (next_ms.is_none() || self.senders.len() > SENDERS_KEPT_MAX) {
@@ -189,6 +195,9 @@ fn log_answer(client: IpAddr, waiter: WaiterId, because: Because) {
         }
         Because::DeniedWhenRepeated(stat) => {
             limited!(info, %client, ?waiter, ?stat, "the client denies a repeated GRANTED: it has the lock");
+        }
+        Because::Unreachable => {
+            limited!(warn, %client, ?waiter, "the client's lock manager cannot be reached: the lock goes to the next");
         }
     }
 }

@@ -8,8 +8,11 @@
 //! wait for the same bytes again, and take it for the answer.
 //!
 //! A call is repeated until it is acknowledged: by its reply, or by what the client does next,
-//! which the lock core sees and tells as [`Event::Over`]. There is no last attempt: a lock that
-//! was handed over is held, and only its client (or its restart, or the administrator) ends that.
+//! which the lock core sees and tells as [`Event::Over`]. There is no last attempt where one may
+//! have reached the client: a lock that was handed over is held, and only its client (or its
+//! restart, or the administrator) ends that. Where none can have reached it, because no port of its
+//! lock manager was found or no connection made, nobody knows of the grant, and it is taken back
+//! after a time ([`Sender::new`]): the client's next LOCK begins to wait anew.
 //!
 //! A call goes over the transport by which the LOCK came. Where the client's rpcbind knows no port
 //! for that, or calls fail that way again and again, the other is tried in turn: a firewall between
@@ -24,7 +27,7 @@ mod words;
 
 use std::collections::BTreeMap;
 
-use cleat_lock::WaiterId;
+use cleat_lock::{GrantAck, WaiterId};
 
 use self::pending::{Line, Pending, Port, State, conclusion, route};
 pub use self::words::{Action, Because, Event, Failure, Form, Route, Ticket};
@@ -70,11 +73,19 @@ pub const IN_FLIGHT_MAX: usize = 8;
 /// The GRANTED calls of one client.
 #[derive(Debug, Default)]
 pub struct Sender {
+    take_back_ms: Option<u64>,
     pending: BTreeMap<WaiterId, Pending>,
     routes: BTreeMap<Route, Line>,
 }
 
 impl Sender {
+    /// A sender that takes a grant back that cannot be told for so long, in milliseconds; `None` =
+    /// never.
+    #[must_use]
+    pub fn new(take_back_ms: Option<u64>) -> Self {
+        Self { take_back_ms, ..Self::default() }
+    }
+
     /// Takes one event at `now_ms` and appends what is to be done.
     pub fn step(&mut self, now_ms: u64, event: Event, actions: &mut Vec<Action>) {
         self.routes.retain(|_, line| !line.is_unused(now_ms));
@@ -92,14 +103,38 @@ impl Sender {
             Event::Failed { ticket, failure } => self.failed(now_ms, ticket, failure),
             Event::Tick => {}
         }
+        self.take_back(now_ms, actions);
         self.send(now_ms, actions);
+    }
+
+    /// When a grant is taken back if no attempt can have reached its client by then.
+    fn taken_back_ms(&self, grant: &Pending) -> Option<u64> {
+        let untold = !grant.told && !grant.unsure && matches!(grant.state, State::Due(_));
+        self.take_back_ms.filter(|_| untold).map(|ms| grant.since_ms.saturating_add(ms))
+    }
+
+    fn take_back(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        let over = |grant: &Pending| self.taken_back_ms(grant).is_some_and(|ms| ms <= now_ms);
+        let waiters: Vec<WaiterId> = self
+            .pending
+            .iter()
+            .filter(|(_, grant)| over(grant))
+            .map(|(waiter, _)| *waiter)
+            .collect();
+        for waiter in waiters {
+            self.over(waiter);
+            let (outcome, because) = (GrantAck::Refused, Because::Unreachable);
+            actions.push(Action::Outcome { waiter, outcome, because });
+        }
     }
 
     /// When to call [`Sender::step`] at the latest, whatever happens; `None` where only an event
     /// can bring more to do. An idle sender has one while it keeps a port.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
-        self.routes.values().filter_map(Line::deadline_ms).min()
+        let sends = self.routes.values().filter_map(Line::deadline_ms);
+        let ends = self.pending.values().filter_map(|grant| self.taken_back_ms(grant));
+        sends.chain(ends).min()
     }
 
     /// Whether nothing is to be told and no action is under way: then the sender may be dropped, at

@@ -204,4 +204,6 @@ pub enum Because {
     /// repetition, and to take the lock from it would give it to two. One that gave up says so
     /// by CANCEL or UNLOCK. So the lock stays.
     DeniedWhenRepeated(Stat),
+    /// No attempt can have reached the client, for too long: it does not know of the grant.
+    Unreachable,
 }

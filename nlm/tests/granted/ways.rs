@@ -119,3 +119,64 @@ fn a_kept_port_that_is_closed_is_asked_for_again_at_once() {
     assert_eq!(called(&lab.port(52, tcp(), Some(PORT))), [ticket(2, 2)]);
     assert_eq!(lab.failed(53, ticket(2, 2), Failure::NotDelivered), [], "that was a fresh one");
 }
+
+/// A sender that takes back what cannot be told for a minute.
+fn impatient() -> Lab {
+    Lab { sender: Sender::new(Some(60_000)) }
+}
+
+#[test]
+fn a_grant_that_cannot_be_told_is_taken_back() {
+    for finds_port in [false, true] {
+        let mut lab = impatient();
+        lab.grant(0, 1, 1, Transport::Tcp);
+        let (mut now_ms, mut attempt) = (0, 0);
+        let ended = loop {
+            let port = finds_port.then_some(PORT);
+            let mut actions = lab.port(now_ms, tcp(), port);
+            while let [ticket] = called(&actions)[..] {
+                attempt += 1;
+                assert_eq!(ticket.attempt, attempt);
+                actions = lab.failed(now_ms, ticket, Failure::NotDelivered);
+            }
+            now_ms = lab.sender.next_deadline().unwrap_or(now_ms + 1).max(now_ms + 1);
+            let actions = lab.step(now_ms, Event::Tick);
+            if let [Action::Outcome { .. }, ..] = actions[..] {
+                break actions;
+            }
+            assert!(now_ms < 61_000, "{finds_port}");
+        };
+        assert_eq!(ended[..1], outcome(1, GrantAck::Refused, Because::Unreachable));
+        assert_eq!(now_ms, 60_000, "{finds_port}");
+    }
+}
+
+#[test]
+fn a_grant_that_may_have_been_told_is_not_taken_back() {
+    let mut lab = impatient();
+    lab.grant(0, 1, 1, Transport::Tcp);
+    let actions = lab.port(0, tcp(), Some(PORT));
+    let [first] = called(&actions)[..] else { panic!("{actions:?}") };
+    lab.failed(1_000, first, Failure::NoReply);
+    for now_ms in (2..200).map(|n| n * 1_000) {
+        for action in lab.step(now_ms, Event::Tick) {
+            match action {
+                Action::Call { ticket, .. } => {
+                    lab.failed(now_ms, ticket, Failure::NotDelivered);
+                }
+                Action::AskPort { route, .. } => drop(lab.port(now_ms, route, None)),
+                Action::Outcome { .. } => panic!("taken back after {now_ms} ms"),
+            }
+        }
+    }
+    // One of before a restart may have been told by the instance before.
+    let mut lab = impatient();
+    let (waiter, waiting) = (WaiterId(1), Box::new(waiting(1, Transport::Tcp)));
+    lab.step(0, Event::Grant { waiter, waiting, told: true });
+    for now_ms in (10..200).map(|n| n * 1_000) {
+        for action in lab.step(now_ms, Event::Tick) {
+            assert!(!matches!(action, Action::Outcome { .. }));
+            lab.port(now_ms, tcp(), None);
+        }
+    }
+}

@@ -23,7 +23,7 @@ pub const EXPORT_LOCK_CALLS_MAX: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many threads may block in a server of so many exports: none of them waits for another's, nor
-/// for those of [`crate::pool`].
+/// for those of `crate::pool`.
 #[must_use]
 pub const fn threads_max(exports: usize) -> usize {
     exports * (EXPORT_CALLS_MAX + EXPORT_LOCK_CALLS_MAX) + OTHER_THREADS_MAX

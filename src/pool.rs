@@ -1,7 +1,7 @@
 //! Threads for what may block and is neither a call for a file nor one for a lock.
 //!
-//! Each sort has a number of its own, so that none takes the threads of another, nor of the exports:
-//! see [`crate::disk`]. What is beyond that waits.
+//! Each sort has a number of its own, so that none takes the threads of another, nor of the
+//! exports: see [`crate::disk`]. What is beyond that waits.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Calls that are sent again run once: a true repetition gets the first answer while that is so, and
-//! what only looks like one, or was long under way, does no harm.
+//! Calls that are sent again run once: a true repetition gets the first answer while that is so,
+//! and what only looks like one, or was long under way, does no harm.
 
 mod harness;
 
@@ -48,8 +48,8 @@ fn bytes(arguments: &impl Pack) -> Vec<u8> {
     bytes
 }
 
-/// Sends a call again in every way that makes it a repetition: on the same connection, from the same
-/// port after the connection broke, and from another port then.
+/// Sends a call again in every way that makes it a repetition: on the same connection, from the
+/// same port after the connection broke, and from another port then.
 fn repeated(
     server: &Server,
     mut client: Client,
@@ -315,8 +315,8 @@ fn the_answers_that_are_kept_are_bounded_for_each_client() {
     assert_eq!(other.repeat().nfs_bytes(MKDIR, &make("kept")), kept);
 }
 
-/// A client's lock goes, another takes it, and the LOCK comes again in every way: nobody is told that
-/// he holds what another does.
+/// A client's lock goes, another takes it, and the LOCK comes again in every way: nobody is told
+/// that he holds what another does.
 #[test]
 fn no_lock_is_granted_from_memory() {
     let site = Site::new();

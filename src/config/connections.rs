@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::mistake::{Mistakes, Place, Said};
 use crate::rpc_server::{CONNECTIONS_MAX, ConnectionLimits};
 
-/// The most connections that may be asked for: each is a descriptor, of which a process has a million
-/// at the most as a rule.
+/// The most connections that may be asked for: each is a descriptor, of which a process has a
+/// million at the most as a rule.
 pub const CONNECTIONS_LIMIT_MAX: usize = 100_000;
 /// The longest time for which a connection may be idle, in seconds.
 pub const CONNECTION_IDLE_S_MAX: usize = 24 * 3600;

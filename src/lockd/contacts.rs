@@ -90,7 +90,11 @@ impl Contacts {
         let contact = match Contact::from_bytes(&client.contact) {
             Ok(contact) => contact,
             Err(error) => {
-                limited!(warn, client = %client.client_id, %error, "cannot read how to reach a client");
+                limited!(
+                    warn,
+                    client = %client.client_id, %error,
+                    "cannot read how to reach a client"
+                );
                 return;
             }
         };

@@ -388,7 +388,11 @@ impl Driver {
             // Clients of NLM send what is blocked again.
             Effect::WaitOver { waiter, why, .. } => log_wait_over(waiter, &why),
             Effect::Lapsed { client_id } => {
-                limited!(info, client = %client_id, "client did not come back: all it had is released");
+                limited!(
+                    info,
+                    client = %client_id,
+                    "client did not come back: all it had is released"
+                );
             }
             Effect::Taken(taken) => {
                 let _ = self.events.send(Event::Taken(taken));

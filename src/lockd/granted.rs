@@ -191,10 +191,18 @@ fn log_answer(client: IpAddr, waiter: WaiterId, because: Because) {
     match because {
         Because::Granted => debug!(%client, ?waiter, "the client took its lock"),
         Because::Denied(stat) => {
-            limited!(info, %client, ?waiter, ?stat, "the client no longer wants the lock: rolled back");
+            limited!(
+                info,
+                %client, ?waiter, ?stat,
+                "the client no longer wants the lock: rolled back"
+            );
         }
         Because::DeniedWhenRepeated(stat) => {
-            limited!(info, %client, ?waiter, ?stat, "the client denies a repeated GRANTED: it has the lock");
+            limited!(
+                info,
+                %client, ?waiter, ?stat,
+                "the client denies a repeated GRANTED: it has the lock"
+            );
         }
         Because::Unreachable => {
             limited!(warn, %client, ?waiter, "the client's lock manager cannot be reached: the lock goes to the next");
@@ -211,7 +219,11 @@ async fn ask_port(route: Route, via: Transport) -> Option<u16> {
     let found = rpc_client::find_port(route_of_call, PROGRAM, version, FIND_PORT).await;
     found
         .inspect_err(|error| {
-            limited!(warn, client = %route.client, ?via, %error, "cannot find the client's lock manager");
+            limited!(
+                warn,
+                client = %route.client, ?via, %error,
+                "cannot find the client's lock manager"
+            );
         })
         .ok()
 }

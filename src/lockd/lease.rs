@@ -121,7 +121,11 @@ impl Watch {
             return None;
         }
         if watched.silent_since_ms.is_none() {
-            limited!(info, client = %probed.client_id, "a client that others wait for does not answer");
+            limited!(
+                info,
+                client = %probed.client_id,
+                "a client that others wait for does not answer"
+            );
         }
         let since_ms = *watched.silent_since_ms.get_or_insert(probed.started_ms);
         (now_ms.saturating_sub(since_ms) >= self.lease_ms).then_some(since_ms)

@@ -395,7 +395,7 @@ impl Program for Nlm {
     }
 
     /// Messages are answered with nothing, so it is their results that must not be made twice: see
-    /// [`Called`].
+    /// `Called`.
     fn once(&self, call: &rpc_server::Call) -> Option<Once> {
         let version = Version::of(call.header.version)?;
         let procedure = Procedure::of(version, call.header.procedure)?;

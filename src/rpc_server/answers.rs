@@ -38,7 +38,7 @@ pub(super) struct Key {
 
 /// Where a call came from.
 #[derive(Debug, Clone)]
-pub(super) struct From {
+pub(super) struct Source {
     pub(super) transport: Transport,
     pub(super) port: u16,
     pub(super) link: Link,
@@ -80,7 +80,7 @@ struct Entry {
     number: u64,
     /// Answers are numbered as they are given.
     answer: u64,
-    from: From,
+    from: Source,
     /// How many calls had come on its connection when it was answered, and when that was.
     calls: u64,
     since: Instant,
@@ -105,7 +105,7 @@ pub(super) struct Answers {
 
 impl Entry {
     /// Whether a call with the same words is a repetition of this, and no new one.
-    fn is_repeated_by(&self, from: &From, now: Instant) -> bool {
+    fn is_repeated_by(&self, from: &Source, now: Instant) -> bool {
         let same_port = from.port == self.from.port;
         match from.transport {
             Transport::Udp => same_port,
@@ -118,7 +118,7 @@ impl Entry {
     }
 
     /// Whether it can only be one that was long under way.
-    fn is_late(&self, from: &From, since: Duration) -> bool {
+    fn is_late(&self, from: &Source, since: Duration) -> bool {
         match from.transport {
             Transport::Udp => from.port == self.from.port && since < LATE,
             Transport::Tcp => {
@@ -135,7 +135,7 @@ impl Answers {
     }
 
     /// Finds what becomes of a call.
-    pub(super) fn find(&mut self, key: Key, from: &From, once: &Once, now: Instant) -> Found {
+    pub(super) fn find(&mut self, key: Key, from: &Source, once: &Once, now: Instant) -> Found {
         self.forget_old(now);
         let (mut again, mut check) = (false, None);
         if let Some(entry) = self.entries.get_mut(&key) {
@@ -174,7 +174,7 @@ impl Answers {
         check.map_or(Found::First { again }, Found::Check)
     }
 
-    fn begin(&mut self, key: Key, from: &From, once: &Once, now: Instant) {
+    fn begin(&mut self, key: Key, from: &Source, once: &Once, now: Instant) {
         let number = self.calls;
         self.calls += 1;
         for part in &once.ended_by {
@@ -300,8 +300,8 @@ mod tests {
         Key { client: [10, 0, 0, client].into(), asked: (xid, 0) }
     }
 
-    fn from(port: u16) -> From {
-        From { transport: Transport::Udp, port, link: Link::default() }
+    fn from(port: u16) -> Source {
+        Source { transport: Transport::Udp, port, link: Link::default() }
     }
 
     fn about(parts: Vec<Part>) -> Once {

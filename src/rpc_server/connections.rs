@@ -1,10 +1,10 @@
 //! The TCP connections there are, and who makes room for a newcomer where there may be no more.
 //!
-//! A connection is idle while nothing of it is in flight and no part of a record has come, read or not. Where a
-//! limit is reached the one that has been idle for longest is closed, of those whom the limit is
-//! about: the newcomer's own host, the hosts that may use no export, or the host with the most
-//! connections. Clients connect again when they have something to ask. One that is not idle is never
-//! closed for another: where all are busy, the newcomer is refused.
+//! A connection is idle while nothing of it is in flight and no part of a record has come, read or
+//! not. Where a limit is reached the one that has been idle for longest is closed, of those whom
+//! the limit is about: the newcomer's own host, the hosts that may use no export, or the host with
+//! the most connections. Clients connect again when they have something to ask. One that is not
+//! idle is never closed for another: where all are busy, the newcomer is refused.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -185,8 +185,8 @@ impl Table {
         }
     }
 
-    /// Closes an idle connection of those that `may` go: of the host with the most, the one that has
-    /// been idle for longest. `None` where none is idle.
+    /// Closes an idle connection of those that `may` go: of the host with the most, the one that
+    /// has been idle for longest. `None` where none is idle.
     fn make_room(&mut self, may: impl Fn(&Seen) -> bool) -> Option<()> {
         let mut tried: Vec<u64> = Vec::new();
         let gone = loop {
@@ -257,8 +257,8 @@ impl Place {
         self.seen.requests.available_permits() == CONNECTION_REQUESTS_MAX
     }
 
-    /// A part of a record has come. Returns whether it may be read on: not where the connection is to
-    /// be closed for another, and then nothing of that is done.
+    /// A part of a record has come. Returns whether it may be read on: not where the connection is
+    /// to be closed for another, and then nothing of that is done.
     pub(super) fn reads(&self) -> bool {
         self.seen.is_active();
         let word = self.seen.word.load(Ordering::Relaxed);

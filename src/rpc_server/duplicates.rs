@@ -1,4 +1,5 @@
-//! The duplicate request cache: a call that is sent again runs once, and no answer outlives its truth.
+//! The duplicate request cache: a call that is sent again runs once, and no answer outlives its
+//! truth.
 //!
 //! A client that missed a reply repeats its call with the same number (xid). Where the first one
 //! changed something, running it again would answer wrongly (REMOVE: no such file) or do harm
@@ -9,23 +10,23 @@
 //! it comes on the same connection, from the same port (Linux connects from it again), on an older
 //! connection than the first, or on another one where the client need not have the answer: its
 //! connection ended with no later call on it, or does not acknowledge what was sent
-//! ([`super::link::Link::has_delivered`]). Any other call is a new one, and runs. While a first call
-//! runs, all with the same words wait for its answer.
+//! ([`super::link::Link::has_delivered`]). Any other call is a new one, and runs. While a first
+//! call runs, all with the same words wait for its answer.
 //!
-//! *What its client did since.* A client that calls about the same again (the name in its directory,
-//! the file whose attributes were set, the bytes of the lock's owner), and is served, has had the
-//! answer: it is forgotten ([`Once::ended_by`]). Clients ask about one thing one call at a time; the
-//! kernels of clients lock the directory or the file for that. What comes again after this was
-//! long under way: from a connection that is older than the first one's or that the client has
-//! closed, or as a datagram for [`LATE`](super::answers::LATE), it is dropped without an answer.
-//! Otherwise its client means it, and it runs: an UNLOCK that is needed again releases.
+//! *What its client did since.* A client that calls about the same again (the name in its
+//! directory, the file whose attributes were set, the bytes of the lock's owner), and is served,
+//! has had the answer: it is forgotten ([`Once::ended_by`]). Clients ask about one thing one call
+//! at a time; the kernels of clients lock the directory or the file for that. What comes again
+//! after this was long under way: from a connection that is older than the first one's or that the
+//! client has closed, or as a datagram for [`LATE`](super::answers::LATE), it is dropped without an
+//! answer. Otherwise its client means it, and it runs: an UNLOCK that is needed again releases.
 //!
 //! *What the answer says.* "Locked" is never told from memory: a repeated LOCK or SHARE runs again,
 //! which changes nothing while the lock is held or awaited, and tells the truth where it was taken
-//! back ([`Repeat::Runs`]). "Made" (CREATE, MKDIR, SYMLINK, MKNOD, LINK) is told again while the name
-//! still leads to what was made, whoever took it away, on this machine or through us
-//! ([`Repeat::Checked`]). "Gone" and "set" (REMOVE, RMDIR, RENAME, SETATTR, UNLOCK, CANCEL, UNSHARE,
-//! FREE_ALL) are told again whatever others did since: to run again would take theirs
+//! back ([`Repeat::Runs`]). "Made" (CREATE, MKDIR, SYMLINK, MKNOD, LINK) is told again while the
+//! name still leads to what was made, whoever took it away, on this machine or through us
+//! ([`Repeat::Checked`]). "Gone" and "set" (REMOVE, RMDIR, RENAME, SETATTR, UNLOCK, CANCEL,
+//! UNSHARE, FREE_ALL) are told again whatever others did since: to run again would take theirs
 //! ([`Repeat::Answered`]). "Ask again" and faults are not kept.
 //!
 //! What still runs is never forgotten, and bounded by what the listener lets run.
@@ -38,7 +39,7 @@ use bytes::Bytes;
 use cleat_rpc::{Credential, Fault, Reply, Writer};
 use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
 
-use super::answers::{Answers, Found, From, Key};
+use super::answers::{Answers, Found, Key, Source};
 use super::once::{Once, Outcome};
 use super::program::{Answer, Call, Program};
 
@@ -92,7 +93,7 @@ impl Duplicates {
     pub(crate) fn answer(&self, call: Call, once: &Once, program: &Arc<dyn Program>) -> Given {
         let key = self.key(&call);
         let (transport, port, link) = (call.transport, call.peer.port(), call.link.clone());
-        let from = From { transport, port, link };
+        let from = Source { transport, port, link };
         let found = lock(&self.answers).find(key, &from, once, Instant::now());
         let (version, procedure) = (call.header.version, call.header.procedure);
         let (answers, program) = (Arc::clone(&self.answers), Arc::clone(program));

@@ -68,9 +68,9 @@ impl Link {
     }
 
     /// Whether the client is known to have an answer that was given so long ago, when `calls` calls
-    /// had come. The client of a connection that goes on, and acknowledges what is sent, has it. That
-    /// of one that ended has it where it called again, for its last answers may have been under
-    /// way; and where it left something unacknowledged nothing is known.
+    /// had come. The client of a connection that goes on, and acknowledges what is sent, has it.
+    /// That of one that ended has it where it called again, for its last answers may have been
+    /// under way; and where it left something unacknowledged nothing is known.
     pub(super) fn has_delivered(&self, calls: u64, ago: Duration) -> bool {
         let Some(inner) = &self.0 else { return false };
         match inner.socket.upgrade() {
@@ -111,4 +111,52 @@ fn unacknowledged(socket: &OwnedReadHalf) -> bool {
         rustix::ioctl::ioctl(socket.as_ref().as_fd(), getter)
     };
     bytes.is_ok_and(|bytes| bytes > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::{TcpListener, TcpStream};
+
+    const LONG_AGO: Duration = Duration::from_secs(2);
+
+    #[tokio::test]
+    async fn what_a_client_has_is_seen_of_its_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("an address");
+        let _client = TcpStream::connect(address).await.expect("connected");
+        let (reader, writer) = listener.accept().await.expect("accepted").0.into_split();
+        let reader = Arc::new(reader);
+        let link = Link::new(&reader);
+        assert!(link.has_delivered(link.calls(), LONG_AGO) && !link.is_given_up());
+        // More than the client's side has room for, which it does not read.
+        let bytes = [0; 1 << 16];
+        while writer.try_write(&bytes).is_ok() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!link.has_delivered(link.calls(), LONG_AGO));
+        assert!(link.has_delivered(link.calls(), Duration::ZERO), "it has had no time yet");
+        link.closes();
+        drop((reader, writer));
+        assert!(link.is_given_up());
+        link.called();
+        assert!(!link.has_delivered(0, LONG_AGO), "it left something unacknowledged");
+        // Whoever called again had what was sent before.
+        let client = TcpStream::connect(address).await.expect("connected");
+        let (reader, writer) = listener.accept().await.expect("accepted").0.into_split();
+        let reader = Arc::new(reader);
+        let link = Link::new(&reader);
+        link.called();
+        drop(client);
+        while !link.is_given_up() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        for closed in [false, true] {
+            assert!(link.has_delivered(0, LONG_AGO), "{closed}");
+            assert!(!link.has_delivered(1, LONG_AGO), "{closed}");
+            link.closes();
+        }
+        drop((reader, writer));
+        assert!(link.has_delivered(0, LONG_AGO) && !link.has_delivered(1, LONG_AGO));
+    }
 }

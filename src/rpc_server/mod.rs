@@ -42,9 +42,9 @@ pub const IO_BYTES_MAX: u32 = 1 << 20;
 pub const RECORD_BYTES_MAX: usize = IO_BYTES_MAX as usize + 4096;
 /// The most TCP connections at a time unless something else is said: see [`ConnectionLimits`].
 pub const CONNECTIONS_MAX: usize = 1024;
-/// The most requests of each [`Work`] that are answered at a time over all of TCP. Of this and of each
-/// of the following, one client host (an IPv4 address, or an IPv6 network of 64 bits) may have a
-/// quarter, and all hosts that may use no export another.
+/// The most requests of each [`Work`] that are answered at a time over all of TCP. Of this and of
+/// each of the following, one client host (an IPv4 address, or an IPv6 network of 64 bits) may have
+/// a quarter, and all hosts that may use no export another.
 pub const TCP_REQUESTS_MAX: usize = 1024;
 /// The most datagrams of each [`Work`] that are answered at a time; more are dropped, and their
 /// clients re-send.

@@ -23,7 +23,8 @@ pub enum Repeat {
     Runs,
     /// The first answer. To run again would take away what others made since.
     Answered,
-    /// The first answer while what it says is still so ([`super::Program::still_so`]); else it runs.
+    /// The first answer while what it says is still so ([`super::Program::still_so`]); else it
+    /// runs.
     Checked,
 }
 

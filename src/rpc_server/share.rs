@@ -106,9 +106,9 @@ pub(super) struct Part {
     _host: Arc<Host>,
 }
 
-/// What counts as one host: an IPv4 address, or a network of IPv6 with a prefix of 64 bits, for whoever
-/// is in one may take any address of it. The link-local one is every link's, so there each address
-/// counts.
+/// What counts as one host: an IPv4 address, or a network of IPv6 with a prefix of 64 bits, for
+/// whoever is in one may take any address of it. The link-local one is every link's, so there each
+/// address counts.
 pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) if !v6.is_unicast_link_local() && !v6.is_loopback() => {

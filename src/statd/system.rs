@@ -153,7 +153,8 @@ impl Monitor {
             }
             whole = false;
             if self.complained.insert(*client) {
-                limited!(warn, %client, ?answer, "this host's rpc.statd does not monitor the client: its \
+                limited!(warn, %client, ?answer,
+                       "this host's rpc.statd does not monitor the client: its \
                        restart will not be heard; it is asked again");
             }
             if answer.is_err() {

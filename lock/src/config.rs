@@ -106,6 +106,14 @@ pub struct Limits {
     pub clients: u64,
     /// The same of clients of one source: see [`Config::source_mark`]. Default 1,024.
     pub clients_per_source: u64,
+    /// Locks, waiting requests and share reservations of all clients of one source together, so that
+    /// one host cannot take the whole table. Default 2,000,000.
+    pub claims_per_source: u64,
+    /// Bytes of the names of the owners that one source's clients have: they name them as they like.
+    /// Default 64 MiB.
+    pub owner_bytes_per_source: u64,
+    /// The same of all owners. Default 1 GiB.
+    pub owner_bytes_total: u64,
     /// Obstacles looked at in one search for a deadlock. A request for which that is not enough
     /// waits, as one that did not ask for the search. Default 200,000: some milliseconds.
     pub deadlock_edges: u64,
@@ -124,6 +132,9 @@ impl Default for Limits {
             shares_total: 10_000_000,
             clients: 100_000,
             clients_per_source: 1024,
+            claims_per_source: 2_000_000,
+            owner_bytes_per_source: 64 << 20,
+            owner_bytes_total: 1 << 30,
             deadlock_edges: 200_000,
         }
     }
@@ -145,6 +156,9 @@ impl Limits {
             shares_total: 100_000,
             clients: 1_000,
             clients_per_source: 100,
+            claims_per_source: 20_000,
+            owner_bytes_per_source: 4 << 20,
+            owner_bytes_total: 64 << 20,
             deadlock_edges: 20_000,
         }
     }

@@ -26,6 +26,12 @@ pub enum Limit {
     Clients,
     /// Clients of one source known at the same time.
     ClientsPerSource,
+    /// Locks, waiting requests and share reservations of all clients of one source.
+    ClaimsPerSource,
+    /// Bytes of the names of one source's owners.
+    OwnerBytesPerSource,
+    /// Bytes of the names of all owners.
+    OwnerBytesTotal,
 }
 
 impl Limit {
@@ -43,6 +49,9 @@ impl Limit {
             Limit::SharesTotal => "shares_total",
             Limit::Clients => "clients",
             Limit::ClientsPerSource => "clients_per_source",
+            Limit::ClaimsPerSource => "claims_per_source",
+            Limit::OwnerBytesPerSource => "owner_bytes_per_source",
+            Limit::OwnerBytesTotal => "owner_bytes_total",
         }
     }
 }

@@ -322,3 +322,36 @@ fn who_waits_for_all_bytes_closes_no_cycle_for_who_takes_a_few() {
     }
     grant_to(&desk.unlock("w/3", Range::ALL), "v");
 }
+
+/// A request that is sent again costs no search where nothing can have closed a cycle since.
+#[test]
+fn a_request_sent_again_is_searched_for_with_a_cause_alone() {
+    let limits = Limits { deadlock_edges: 2, ..Limits::default() };
+    let mut desk = Desk::with(Config { limits, ..Config::default() });
+    desk.take_on("a", "f", bytes(0, 0), X);
+    for n in 0..5 {
+        desk.take_on(&format!("h{n}"), "g", bytes(n, n), S);
+    }
+    desk.take_on("w", "h", bytes(0, 0), X);
+    assert_eq!(desk.wait_on("a", "h", bytes(0, 0), X), Outcome::Blocked);
+    assert_eq!(desk.wait_on("b", "f", bytes(0, 0), X), Outcome::Blocked);
+    let cut = |desk: &Desk| desk.core.counters().deadlock_searches_cut;
+    let before = cut(&desk);
+    // Its search is cut short: that is a cause to look for each once more.
+    assert_eq!(desk.wait_on("a", "g", bytes(0, 9), X), Outcome::Blocked);
+    assert_eq!(cut(&desk), before + 1);
+    for _ in 0..3 {
+        assert_eq!(desk.wait_on("a", "g", bytes(0, 9), X), Outcome::Blocked);
+    }
+    assert_eq!(cut(&desk), before + 2);
+    let mut desk = Desk::new();
+    desk.take_on("a", "f", bytes(0, 0), X);
+    desk.take_on("b", "g", bytes(0, 0), X);
+    assert_eq!(desk.wait_on("a", "g", bytes(0, 0), X), Outcome::Blocked);
+    // One that does not ask closes the cycle: who asks again is told.
+    let context = Arc::from(&b""[..]);
+    let wait = Some(Wait { context, silence_ms: 0, timeout_ms: Some(0), find_deadlock: false });
+    let (outcome, _) = desk.lock_full("b", "f", bytes(0, 0), X, Ask { wait, ..ask() });
+    assert_eq!(outcome, Outcome::Blocked);
+    assert_eq!(cycle(desk.wait_on("a", "g", bytes(0, 0), X)), "a b");
+}

@@ -273,3 +273,48 @@ proptest! {
         desk.check_image();
     }
 }
+
+/// Clients of one source have a part of the table together, whatever they call themselves.
+#[test]
+fn one_source_has_a_part_of_the_table() {
+    let limits = Limits { claims_per_source: 3, ..Limits::default() };
+    let config = Config { limits, source_mark: Some('@'), ..Config::default() };
+    let mut desk = Desk::with(config);
+    let refused = |outcome: &Outcome| {
+        matches!(outcome, Outcome::Limit { which: Limit::ClaimsPerSource, maximum: 3, .. })
+    };
+    assert_eq!(desk.lock("a@h", bytes(0, 0), X), Outcome::Granted);
+    assert_eq!(desk.lock("b@h", bytes(2, 2), X), Outcome::Granted);
+    assert_eq!(desk.lock_wait("c@h", bytes(0, 0), X), Outcome::Blocked);
+    assert!(refused(&desk.lock("d@h", bytes(4, 4), X)));
+    assert!(refused(&desk.lock_wait("b@h", bytes(0, 0), X)));
+    let share = (Access::Write, Access::Both);
+    assert!(refused(&desk.share_full("a@h", "g", share, ask()).0));
+    // What grows by nothing is no more, and another source has its own.
+    assert_eq!(desk.lock("a@h", bytes(0, 1), X), Outcome::Granted);
+    assert_eq!(desk.lock("a@other", bytes(4, 4), X), Outcome::Granted);
+    desk.unlock("b@h", Range::ALL);
+    assert_eq!(desk.lock("d@h", bytes(6, 6), X), Outcome::Granted);
+    desk.restart(1, true);
+    desk.tick_at(desk.now_ms + 10);
+}
+
+#[test]
+fn the_names_of_owners_take_so_many_bytes() {
+    let limits = Limits { owner_bytes_per_source: 60, owner_bytes_total: 100, ..Limits::default() };
+    let config = Config { limits, source_mark: Some('@'), ..Config::default() };
+    let mut desk = Desk::with(config);
+    let which = |outcome: Outcome| match outcome {
+        Outcome::Limit { which, .. } => which,
+        other => panic!("{other:?}"),
+    };
+    // An owner's name is in its note too: 24 bytes twice.
+    let long = |host: &str| format!("{}@{host}", "n".repeat(22));
+    assert_eq!(desk.lock(&long("h"), bytes(0, 0), X), Outcome::Granted);
+    assert_eq!(desk.lock(&long("h"), bytes(2, 2), X), Outcome::Granted);
+    assert_eq!(which(desk.lock("another@h", bytes(4, 4), X)), Limit::OwnerBytesPerSource);
+    assert_eq!(desk.lock(&long("i"), bytes(6, 6), X), Outcome::Granted);
+    assert_eq!(which(desk.lock(&long("j"), bytes(8, 8), X)), Limit::OwnerBytesTotal);
+    desk.unlock(&long("h"), Range::ALL);
+    assert_eq!(desk.lock("another@h", bytes(4, 4), X), Outcome::Granted);
+}

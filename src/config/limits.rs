@@ -8,7 +8,7 @@ use super::mistake::{Mistakes, Said};
 pub const LIMIT_MAX: u64 = 1_000_000_000;
 
 /// The limits that can be set.
-pub(super) const KEYS: [&str; 10] = [
+pub(super) const KEYS: [&str; 13] = [
     "locks_per_file",
     "locks_per_client",
     "locks_total",
@@ -19,6 +19,9 @@ pub(super) const KEYS: [&str; 10] = [
     "shares_total",
     "clients",
     "clients_per_source",
+    "claims_per_source",
+    "owner_bytes_per_source",
+    "owner_bytes_total",
 ];
 
 fn limit<'a>(limits: &'a mut Limits, key: &str) -> Option<&'a mut u64> {
@@ -33,6 +36,9 @@ fn limit<'a>(limits: &'a mut Limits, key: &str) -> Option<&'a mut u64> {
         "shares_total" => &mut limits.shares_total,
         "clients" => &mut limits.clients,
         "clients_per_source" => &mut limits.clients_per_source,
+        "claims_per_source" => &mut limits.claims_per_source,
+        "owner_bytes_per_source" => &mut limits.owner_bytes_per_source,
+        "owner_bytes_total" => &mut limits.owner_bytes_total,
         _ => return None,
     })
 }

@@ -264,7 +264,8 @@ fn each_mistake_about_recovery_and_limits_has_them_too() {
             "limits = { lock_per_file = 5 }",
             "c.toml:1: limits.lock_per_file: no such key; the keys are locks_per_file, \
              locks_per_client, locks_total, waiters_per_file, waiters_per_client, shares_per_file, \
-             shares_per_client, shares_total, clients, clients_per_source, connections, \
+             shares_per_client, shares_total, clients, clients_per_source, claims_per_source, \
+             owner_bytes_per_source, owner_bytes_total, connections, \
              connections_per_host, connections_of_strangers, connection_idle_s",
         ),
         (

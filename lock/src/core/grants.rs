@@ -66,6 +66,8 @@ impl Core {
     /// Ends those of an owner's waits that are in a cycle since its locks changed. Most clients do
     /// not ask again, and would not learn of it.
     fn end_deadlocked(&mut self, owner: u32, fx: &mut Vec<Effect>) {
+        // A wait that does not ask for cycles to be found stays, and so may its cycle.
+        self.table.note_doubt();
         for ix in self.table.queue.own_all(owner).collect::<Vec<_>>() {
             let &Waiter { ref granted, find_deadlock, .. } = self.table.queue.get(ix);
             if granted.is_none()

@@ -199,7 +199,8 @@ impl Core {
     /// The cycle into which a request that waits has come since it was let wait: who does not ask
     /// for cycles to be found may close one.
     fn cycle_since(&mut self, waiter: u32, wait: &Wait) -> Option<Vec<Owner>> {
-        if !wait.find_deadlock || self.grace.is_some() {
+        // Else nothing has changed that was not looked at as it did.
+        if !wait.find_deadlock || self.grace.is_some() || !self.table.is_doubted(waiter) {
             return None;
         }
         self.cycle_of(waiter)
@@ -277,7 +278,9 @@ impl Core {
             _ => (None, 1),
         };
         let client = self.client_of(known.0, &request.owner);
-        let refusal = self.too_many_locks_of(client, known.1, gain);
+        let refusal = self
+            .too_many_locks_of(client, known.1, gain)
+            .or_else(|| self.room_of_source(known.0, &request.owner, gain));
         if let Some(refusal) = refusal.or_else(|| self.room_for(client, &request.owner, fx)) {
             return refusal;
         }
@@ -313,10 +316,14 @@ impl Core {
         fx: &mut Vec<Effect>,
     ) -> Outcome {
         let client = self.client_of(known.0, &request.owner);
-        if let Some(refusal) = self.too_many_waiters(client, known.1) {
+        let refusal = self
+            .too_many_waiters(client, known.1)
+            .or_else(|| self.room_of_source(known.0, &request.owner, 1));
+        if let Some(refusal) = refusal {
             return refusal;
         }
         // For who has nothing nobody waits, and who yields waits for nobody's lock.
+        let cut_before = self.table.deadlock_searches_cut();
         if let ((Some(owner), Some(file)), Because::HeldUp(_), true) =
             (known, because, wait.find_deadlock)
         {
@@ -350,6 +357,10 @@ impl Core {
         };
         let seq = self.table.queue.next_seq;
         let ix = self.table.insert_waiter(request.range, seq, waiter);
+        let searched = self.table.deadlock_searches_cut() == cut_before;
+        if !self.table.queue.get(ix).find_deadlock || !searched {
+            self.table.note_doubt();
+        }
         match because {
             Because::HeldUp(lock) => self.table.note_obstacle(ix, lock),
             Because::Yields(until_ms) => self.table.note_yielding(ix, Some(until_ms)),

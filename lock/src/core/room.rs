@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Core;
+use super::requests::beyond;
 use crate::effect::{Effect, Outcome};
 use crate::error::Limit;
 use crate::types::Owner;
@@ -22,6 +23,28 @@ impl Core {
         fx: &mut Vec<Effect>,
     ) -> Option<Outcome> {
         if known.is_some() { None } else { self.room_for_client(&owner.client_id, fx) }
+    }
+
+    /// The refusal, where all clients of the source of this owner's may have no `gain` claims more,
+    /// or where the owner is new and its names take too many bytes.
+    pub(super) fn room_of_source(
+        &self,
+        known: Option<u32>,
+        owner: &Owner,
+        gain: i64,
+    ) -> Option<Outcome> {
+        let (names, limits) = (&self.table.names, &self.config.limits);
+        let source = names.source_of_owner(known, owner);
+        let (claims, bytes) = source.map_or((0, 0), |source| (source.claims, source.owner_bytes));
+        let new_bytes = if known.is_some() { 0 } else { owner.owner_id.len() + owner.note.len() };
+        let sourced = names.source_mark.is_some();
+        let claims = (Limit::ClaimsPerSource, claims, limits.claims_per_source);
+        let of_source = (Limit::OwnerBytesPerSource, bytes, limits.owner_bytes_per_source);
+        let of_all = (Limit::OwnerBytesTotal, names.owner_bytes(), limits.owner_bytes_total);
+        let new_bytes = i64::try_from(new_bytes).unwrap_or(i64::MAX);
+        beyond(sourced.then_some(claims), gain)
+            .or_else(|| beyond(sourced.then_some(of_source), new_bytes))
+            .or_else(|| beyond([of_all], new_bytes))
     }
 
     /// The refusal, where this client is new and no further one may be known.

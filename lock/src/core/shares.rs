@@ -131,7 +131,9 @@ impl Core {
         let names = &self.table.names;
         let (known, file) = (names.owner(&request.owner), names.file(&request.file));
         let client = self.client_of(known, &request.owner);
-        let refusal = self.too_many_shares(known, client, file);
+        let refusal = self
+            .too_many_shares(known, client, file)
+            .or_else(|| self.room_of_source(known, &request.owner, 1));
         if let Some(refusal) = refusal.or_else(|| self.room_for(client, &request.owner, fx)) {
             return refusal;
         }

@@ -43,6 +43,9 @@ pub(crate) struct Walk {
     edges_left: u64,
     /// How many walks ended for want of them.
     cut_short: u64,
+    /// Counts what may have closed a cycle that no walk has met: a wait that began without one, or
+    /// with one that was cut short.
+    doubts: u64,
 }
 
 impl Walk {
@@ -156,6 +159,7 @@ impl Table {
             // Those who were met last wait for the fewest, and are passed by then.
             left.extend(walk.met_now.iter().filter(|owner| self.changed.contains(owner)));
         }
+        walk.doubts += u64::from(edges_left == 0);
         walk.forget_passed();
         self.walk = walk;
         found
@@ -253,6 +257,18 @@ impl Table {
             walk.followed.insert(bytes);
         }
         Followed::Through
+    }
+
+    /// Notes that somebody waits, or may, of whom nobody looked whether that closes a cycle.
+    pub(crate) fn note_doubt(&mut self) {
+        self.walk.doubts += 1;
+    }
+
+    /// Whether a cycle may have closed since the last search for this waiter, and notes that there is
+    /// one now.
+    pub(crate) fn is_doubted(&mut self, waiter: u32) -> bool {
+        let doubts = self.walk.doubts;
+        self.queue.note_search(waiter, doubts) < doubts
     }
 
     pub(crate) fn deadlock_searches_cut(&self) -> u64 {

@@ -135,6 +135,7 @@ impl Table {
         self.names.use_owner(owner);
         let client = self.names.owners[owner].client;
         self.names.clients[client].held += 1;
+        self.names.count_claim(client, true);
         self.locks.count_standing(held.attrs.standing, true);
         let ix = self.locks.pieces.insert(Piece { range, held });
         self.locks.own.insert(owner, OwnEntry::new(ix, range, file));
@@ -162,6 +163,7 @@ impl Table {
         self.locks.count_standing(held.attrs.standing, false);
         let client = self.names.owners[held.owner].client;
         self.names.clients[client].held -= 1;
+        self.names.count_claim(client, false);
         self.names.disuse_owner(held.owner);
         held
     }

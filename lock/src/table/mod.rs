@@ -88,6 +88,7 @@ impl Table {
             range: Range::ALL,
             mode: Mode::Exclusive,
         }));
+        self.note_doubt();
         // No cycle is without an owner that holds something.
         for owner in self.queue.in_order().map(|ix| self.queue.get(ix).owner) {
             if self.locks.own_all(owner).next().is_some() {

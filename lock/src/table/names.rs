@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::file::FileSlot;
 use super::register::{Named, Register};
+use super::slab::Slab;
 use crate::record::ClientRecord;
 use crate::types::{FileId, Owner};
 
@@ -27,6 +28,8 @@ impl Named for OwnerSlot {
 #[derive(Debug)]
 pub(crate) struct ClientSlot {
     pub(crate) id: Arc<str>,
+    /// Where it comes from.
+    source: Option<u32>,
     pub(crate) owners: BTreeSet<u32>,
     pub(crate) held: u64,
     pub(crate) waiting: u64,
@@ -73,7 +76,25 @@ pub(crate) struct Names {
     idle_clients: Vec<u32>,
     /// Parts the source of a client's name from the rest.
     pub(crate) source_mark: Option<char>,
-    by_source: BTreeMap<Box<str>, BTreeSet<u32>>,
+    by_source: BTreeMap<Box<str>, u32>,
+    sources: Slab<Source>,
+    /// Bytes of the names of all owners.
+    owner_bytes: u64,
+}
+
+/// Where clients come from, a host say, and what all of them have.
+#[derive(Debug, Default)]
+pub(crate) struct Source {
+    clients: BTreeSet<u32>,
+    /// Locks, waiting requests and share reservations.
+    pub(crate) claims: u64,
+    /// Bytes of the names of its owners.
+    pub(crate) owner_bytes: u64,
+}
+
+/// Bytes that an owner's names take.
+fn bytes_of(owner: &Owner) -> u64 {
+    (owner.owner_id.len() + owner.note.len()) as u64
 }
 
 impl Names {
@@ -87,6 +108,8 @@ impl Names {
             idle_clients: Vec::new(),
             source_mark: None,
             by_source: BTreeMap::new(),
+            sources: Slab::default(),
+            owner_bytes: 0,
         }
     }
 
@@ -118,6 +141,11 @@ impl Names {
         let client = self.intern_client(&owner.client_id);
         let mut owner = owner.clone();
         owner.client_id = Arc::clone(&self.clients[client].id);
+        let bytes = bytes_of(&owner);
+        self.owner_bytes += bytes;
+        if let Some(source) = self.source_mut(client) {
+            source.owner_bytes += bytes;
+        }
         let number = self.owners.insert(OwnerSlot { owner, client, uses: 0 });
         self.clients[client].owners.insert(number);
         self.idle_owners.push(number);
@@ -128,8 +156,17 @@ impl Names {
         if let Some(client) = self.client(client_id) {
             return client;
         }
+        let source = self.source(client_id).map(|source| match self.by_source.get(source) {
+            Some(&known) => known,
+            None => {
+                let (name, new) = (source.into(), self.sources.insert(Source::default()));
+                self.by_source.insert(name, new);
+                new
+            }
+        });
         let client = self.clients.insert(ClientSlot {
             id: Arc::clone(client_id),
+            source,
             owners: BTreeSet::new(),
             held: 0,
             waiting: 0,
@@ -140,8 +177,8 @@ impl Names {
             registered: false,
             lapses_ms: None,
         });
-        if let Some(source) = self.source(client_id) {
-            self.by_source.entry(source.into()).or_default().insert(client);
+        if let Some(source) = source {
+            self.sources[source].clients.insert(client);
         }
         self.idle_clients.push(client);
         client
@@ -183,6 +220,11 @@ impl Names {
         while let Some(owner) = self.idle_owners.pop() {
             if self.owners.get(owner).is_some_and(|slot| slot.uses == 0) {
                 let slot = self.owners.remove(owner);
+                let bytes = bytes_of(&slot.owner);
+                self.owner_bytes -= bytes;
+                if let Some(source) = self.source_mut(slot.client) {
+                    source.owner_bytes -= bytes;
+                }
                 self.clients[slot.client].owners.remove(&owner);
                 self.idle_clients.push(slot.client);
             }
@@ -190,7 +232,7 @@ impl Names {
         while let Some(client) = self.idle_clients.pop() {
             if self.clients.get(client).is_some_and(ClientSlot::is_idle) {
                 let slot = self.clients.remove(client);
-                self.leave_source(client, &slot.id);
+                self.leave_source(client, &slot);
             }
         }
     }
@@ -202,16 +244,47 @@ impl Names {
 
     /// The clients that come from where this one does.
     pub(crate) fn of_source(&self, client_id: &str) -> Option<&BTreeSet<u32>> {
-        self.by_source.get(self.source(client_id)?)
+        self.source_of(client_id).map(|source| &source.clients)
     }
 
-    fn leave_source(&mut self, client: u32, client_id: &str) {
-        let Some(source) = self.source(client_id) else { return };
-        if let Some(there) = self.by_source.get_mut(source) {
-            there.remove(&client);
-            if there.is_empty() {
-                self.by_source.remove(source);
-            }
+    /// Where this client comes from, if any client of there is known.
+    pub(crate) fn source_of(&self, client_id: &str) -> Option<&Source> {
+        let &source = self.by_source.get(self.source(client_id)?)?;
+        self.sources.get(source)
+    }
+
+    /// Where an owner's client comes from; `known` is the owner's number, if it has one.
+    pub(crate) fn source_of_owner(&self, known: Option<u32>, owner: &Owner) -> Option<&Source> {
+        match known {
+            Some(known) => self.sources.get(self.clients[self.owners[known].client].source?),
+            None => self.source_of(&owner.client_id),
+        }
+    }
+
+    /// Bytes of the names of all owners.
+    pub(crate) fn owner_bytes(&self) -> u64 {
+        self.owner_bytes
+    }
+
+    fn source_mut(&mut self, client: u32) -> Option<&mut Source> {
+        self.clients[client].source.map(|source| &mut self.sources[source])
+    }
+
+    /// One lock, waiting request or share reservation more or less is the client's.
+    pub(super) fn count_claim(&mut self, client: u32, more: bool) {
+        if let Some(source) = self.source_mut(client) {
+            source.claims = if more { source.claims + 1 } else { source.claims - 1 };
+        }
+    }
+
+    fn leave_source(&mut self, client: u32, slot: &ClientSlot) {
+        let Some(source) = slot.source else { return };
+        let there = &mut self.sources[source].clients;
+        there.remove(&client);
+        if there.is_empty() {
+            self.sources.remove(source);
+            let name = self.source(&slot.id).map(Box::<str>::from);
+            name.and_then(|name| self.by_source.remove(&name));
         }
     }
 }

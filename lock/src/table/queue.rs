@@ -67,6 +67,8 @@ struct Queued {
     seq: u64,
     /// Until when it yields to one ahead of it; 0 = it does not.
     yields_until_ms: u64,
+    /// The doubts there were at the last search for a cycle through it.
+    searched: u64,
     waiter: Waiter,
 }
 
@@ -101,6 +103,11 @@ impl Queue {
     /// Until when a request yields to one ahead of it; 0 = it does not.
     pub(super) fn yields_until(&self, ix: u32) -> u64 {
         self.waiters[ix].yields_until_ms
+    }
+
+    /// Notes a search with so many doubts; gives those of the one before.
+    pub(super) fn note_search(&mut self, ix: u32, doubts: u64) -> u64 {
+        std::mem::replace(&mut self.waiters[ix].searched, doubts)
     }
 
     pub(super) fn yields_until_mut(&mut self, ix: u32) -> &mut u64 {
@@ -220,7 +227,8 @@ impl Table {
         let due_ms = waiter.due_ms();
         let waits = waiter.granted.is_none();
         let queue = &mut self.queue;
-        let ix = queue.waiters.insert(Queued { range, seq, yields_until_ms: 0, waiter });
+        let ix =
+            queue.waiters.insert(Queued { range, seq, yields_until_ms: 0, searched: 0, waiter });
         queue.by_seq.insert(seq, ix);
         queue.own_mut(owner).insert((file, range.first(), range.last(), mode), ix);
         queue.next_seq = queue.next_seq.max(seq.saturating_add(1));
@@ -230,6 +238,7 @@ impl Table {
             slot.joined(mode, WaiterEntry::new(ix, range, owner, seq));
             let client = self.names.owners[owner].client;
             self.names.clients[client].waiting += 1;
+            self.names.count_claim(client, true);
             if due_ms > 0 {
                 queue.expiry.insert((due_ms, seq));
             }
@@ -283,6 +292,7 @@ impl Table {
         let client = self.names.owners[owner].client;
         self.queue.set_yielding(ix, client, 0);
         self.names.clients[client].waiting -= 1;
+        self.names.count_claim(client, false);
         self.queue.expiry.remove(&(due_ms, seq));
     }
 

@@ -102,6 +102,7 @@ impl Table {
             self.names.files[file].rest_mut().shares += 1;
             let client = self.names.owners[owner].client;
             self.names.clients[client].shares += 1;
+            self.names.count_claim(client, true);
         }
         self.shares.insert(owner, file, share);
     }
@@ -113,12 +114,14 @@ impl Table {
         }
         let (slot, holder) = (&mut self.names.files[file], &self.names.owners[owner]);
         slot.rest_mut().shares -= 1;
-        self.names.clients[holder.client].shares -= 1;
+        let client = holder.client;
+        self.names.clients[client].shares -= 1;
         let key = RecordKey::Share {
             file: slot.id.clone(),
             owner_id: std::sync::Arc::clone(&holder.owner.owner_id),
         };
         fx.push(Effect::Persist(RecordOp::Delete(key)));
+        self.names.count_claim(client, false);
         self.names.disuse_owner(owner);
         self.names.file_shrank(file);
         true

@@ -1,5 +1,7 @@
 """processes of both guests wait for each other: one is told EDEADLK, and the others go on"""
 
+import time
+
 from harness.locker import AT_ONCE_S, lockers, seconds_until
 from harness.report import CheckFailed, expect, expect_within
 
@@ -16,6 +18,8 @@ def run(lab):
         cycle_of_two(lab, one, two, at)
         cycle_of_four(lab, one, two, at)
         upgrades(lab, one, two, f"{at}/upgraded")
+        free_bytes(lab, one, two, f"{at}/first")
+        shared_twice(lab, one, two, f"{at}/second")
 
 
 def expect_deadlock(what, locker, command):
@@ -76,3 +80,38 @@ def upgrades(lab, one, two, path):
         expect("g2's unlock", b.do("unlock 0 10"), "ok")
         expect("g1's upgrade", a.answer(), "ok")
         expect("g2's lock", b.do("lock sh 0 1"), "refused")
+
+
+def free_bytes(lab, one, two, path):
+    """A guest keeps to itself who waits for whom of its own processes: so nobody may wait at the
+    server for what nobody holds."""
+    with (
+        lab.check("who waits for some bytes keeps nobody from the free ones beside"),
+        lockers(path, one, one, two) as (a, c, b),
+    ):
+        expect("a's lock", a.do("lock ex 0 10"), "ok")
+        expect("c's lock", c.do("lock ex 30 10"), "ok")
+        b.ask("wait ex 0 20")
+        b.wait_until_queued()
+        seconds, answer = seconds_until(lambda: c.do("wait ex 10 10"))
+        expect("c's wait for the free bytes", answer, "ok")
+        expect_within("c's wait for the free bytes", seconds, AT_ONCE_S)
+        a.ask("wait ex 30 10")
+        a.expect_silence(0.5)
+        expect("c's unlock", c.do("unlock 0 0"), "ok")
+        expect("a's wait for c", a.answer(), "ok")
+        expect("a's unlock", a.do("unlock 0 0"), "ok")
+        expect("b's wait", b.answer(), "ok")
+
+
+def shared_twice(lab, one, two, path):
+    """The second flock is of another file description, so of another owner."""
+    with lab.check("flock -s under flock -s ends while the other guest waits in flock -x"):
+        inner = f"sleep 3; flock -s {path} true"
+        reader = one.open(["flock", "-s", path, "sh", "-c", inner])
+        time.sleep(1)
+        writer = two.open(["flock", "-x", path, "true"])
+        seconds, (status, output) = seconds_until(lambda: reader.finish(20))
+        expect("the reader's status", (status, output), (0, ""))
+        expect_within("the reader", seconds, 2 + AT_ONCE_S)
+        expect("the writer's status", writer.finish(10), (0, ""))

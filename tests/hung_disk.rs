@@ -14,7 +14,7 @@ use cleat::rpc_server::{Answer, Call, Link, Program, Sockets, Transport, Work};
 use cleat::store::Store;
 use cleat::vfs::local::{LocalFs, LocalOptions, MemoryHandleTable};
 use cleat_lock::Config;
-use cleat_mount::{ClientRule, Export, ExportTable, Options};
+use cleat_mount::{ClientRule, Export, ExportTable, Identity, Options};
 use cleat_nlm::wire::{Lock, LockArgs, PROGRAM, Res, Stat, UnlockArgs};
 use cleat_nlm::{Message, Operation, Procedure, Version};
 use cleat_rpc::{CallHeader, Credential, Reader, Writer};
@@ -108,9 +108,12 @@ async fn a_lock_is_given_up_and_those_of_other_exports_are_granted() {
     let results = Results::new(sockets.outbox());
     let nlm = Nlm::new(Arc::clone(&exports), lockd.clone(), results, tokio_channel(1).0);
     let file = |export: usize| {
-        let path = paths[export].join("file");
         let any = call(0, Operation::Lock, b"");
-        exports.mount_root(path.to_str().expect("text").as_bytes(), &any).expect("a handle")
+        let path = paths[export].to_str().expect("text").as_bytes();
+        let root = exports.mount_root(path, &any).expect("a handle");
+        let Ok(root) = exports.resolve(&root, &any) else { panic!("a handle of ours") };
+        let found = root.fs.lookup(&Identity::ROOT, &root.file, b"file", &mut None);
+        exports.wire_handle(&root, &found.expect("found").0)
     };
     let [hung, well] = [0, 1].map(file);
 

@@ -72,6 +72,6 @@ mod tests {
             *limit(&mut limits, key).expect("a limit") = number;
         }
         let read: Vec<u64> = KEYS.map(|key| *limit(&mut limits, key).expect("a limit")).to_vec();
-        assert_eq!(read, (7..17).collect::<Vec<u64>>());
+        assert_eq!(read, (7..).take(KEYS.len()).collect::<Vec<u64>>());
     }
 }

@@ -60,7 +60,9 @@ def stressors(lab, one, two, directory):
 
 def stress(stressor, guest, directory):
     words = f"mkdir {directory}/{stressor}-{guest.name} && stress-ng --{stressor} 2 --verify"
-    where = f"--temp-path {directory}/{stressor}-{guest.name}"
+    # It takes a buffer as large as a cache of this level, and some processors have a third that is
+    # larger than a guest's memory.
+    where = f"--temp-path {directory}/{stressor}-{guest.name} --cache-level 1"
     return ["sh", "-c", f"{words} {where} --timeout {SECONDS}s --metrics-brief 2>&1"]
 
 

@@ -27,12 +27,13 @@ use std::collections::HashSet;
 use std::hash::Hasher;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use cleat_mount::Identity;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
 use siphasher::sip::SipHasher24;
 
 pub use self::files::{IDLE, OPEN_FILES_MAX};
@@ -77,8 +78,13 @@ enum Handles {
 
 /// A directory of this machine.
 pub struct LocalFs {
-    /// The directory, open for use: on its mount handles are opened.
+    /// The directory, open for use: on its mount handles are opened. Where the server may make one it
+    /// is in a mount of its own, in which nothing is mounted below.
     root: OwnedFd,
+    /// The directory's path on this machine, without symbolic links.
+    path: PathBuf,
+    /// That mount, which is gone with this.
+    mount: Option<OwnedFd>,
     root_dev: u64,
     root_ino: u64,
     root_handle: FileHandle,
@@ -115,7 +121,13 @@ impl LocalFs {
         numbers: &mut Numbers,
     ) -> std::io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
+        let seen = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
+        let path = path.canonicalize()?;
+        let mount = own_mount(&seen);
+        let root = match &mount {
+            Some(mount) => rustix::fs::openat(mount, ".", flags, Mode::empty())?,
+            None => seen,
+        };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let descriptors = rustix::fs::openat(CWD, "/proc/self/fd", flags, Mode::empty())?;
         let stat = stat::stat(&root).map_err(into_io)?;
@@ -124,7 +136,7 @@ impl LocalFs {
             Some(handle) => (handle, Handles::Kernel),
             None => (
                 handle::Named::of_table(table::ROOT_ID),
-                Handles::Table(Box::new(Tree::new(table, prefix_of(&path.canonicalize()?)))),
+                Handles::Table(Box::new(Tree::new(table, prefix_of(&path)))),
             ),
         };
         let statfs = rustix::fs::fstatfs(&root)?;
@@ -132,11 +144,13 @@ impl LocalFs {
             root_dev: stat.dev,
             root_ino: stat.attributes.fileid,
             root_handle,
-            fsid: numbers.number(&root, &path.canonicalize()?, &stat)?,
+            fsid: numbers.number(&root, &path, &stat)?,
             born_changes: limits::born_changes(&statfs),
             time_step_ns: limits::time_step_ns(&statfs, stat.born.is_some()),
             handles,
             root,
+            path,
+            mount,
             descriptors,
             files: files::OpenFiles::default(),
             verifier: WriteVerifier::default(),
@@ -151,6 +165,16 @@ impl LocalFs {
     pub fn uses_handle_table(&self) -> bool {
         matches!(self.handles, Handles::Table(_))
     }
+}
+
+/// A mount of a directory that nobody else sees, without what is mounted below it: there every
+/// directory is the one of its own file system, as an NFS server without crossmnt shows it. `None`
+/// where the server may not mount (CAP_SYS_ADMIN).
+fn own_mount(root: &OwnedFd) -> Option<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    open_tree(root, "", flags).ok()
 }
 
 /// The root's handle, where handles can be made and opened here.

@@ -81,9 +81,10 @@ impl LocalFs {
         stat.dev == self.root_dev && stat.attributes.fileid == self.root_ino
     }
 
-    /// Opens (O_PATH) a name as whoever the thread acts as. A mount point inside the tree is not
-    /// followed: what is mounted there is exported on its own, and LOOKUP's errors (RFC 1813
-    /// 3.3.3) have nothing nearer for it than ACCES.
+    /// Opens (O_PATH) a name as whoever the thread acts as. What is mounted inside the tree is exported
+    /// on its own: in our own mount nothing is, and the directory below is found. A server that may
+    /// not have one does not follow a mount point, and LOOKUP's errors (RFC 1813 3.3.3) have nothing
+    /// nearer for it than ACCES.
     pub(super) fn child(&self, dir: &Node, name: &[u8]) -> Result<Node> {
         // The kernel says the same of a file that is renamed away between its being found and its
         // being opened; a mount point stays one.
@@ -125,7 +126,8 @@ impl LocalFs {
     fn above(&self, dir: &Node) -> Result<Option<Node>> {
         let flags = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
         let node = match rustix::fs::openat2(dir, "..", POINT, Mode::empty(), flags) {
-            Err(Errno::XDEV) => return Ok(None),
+            // Out of this mount, or of the part of the file system that is in it.
+            Err(Errno::XDEV | Errno::NOENT) => return Ok(None),
             other => self.node(other?)?,
         };
         let same = (node.stat.dev, node.stat.attributes.fileid)

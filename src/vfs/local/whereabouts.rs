@@ -2,7 +2,7 @@
 //! who look at locks. No client's request comes here.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -62,10 +62,11 @@ impl LocalFs {
         let link = link.map(std::ffi::CString::into_bytes).unwrap_or_default();
         let path = |bytes: &[u8]| PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()));
         if found.attributes.links == 0 {
-            return Whereabouts::Deleted(link.strip_suffix(DELETED).map(path));
+            let path = link.strip_suffix(DELETED).map(path);
+            return Whereabouts::Deleted(path.map(|path| self.seen_path(path)));
         }
         let inode = (found.dev, found.attributes.fileid);
-        let path = path(&link);
+        let path = self.seen_path(path(&link));
         // A file that was found by its handle alone has no name yet: it is shown as "/".
         let there = point_at(&path).ok().and_then(|fd| stat::stat(fd).ok());
         match there {
@@ -98,11 +99,16 @@ impl LocalFs {
     /// Whether a path leads to something below the root: what is a subvolume there has a number
     /// of its own, and is part of the tree all the same.
     fn is_below(&self, path: &Path) -> bool {
-        let name = self.root.as_fd().as_raw_fd().to_string();
-        let root = rustix::fs::readlinkat(&self.descriptors, name, Vec::new());
-        let root = root.map(std::ffi::CString::into_bytes).unwrap_or_default();
-        let root = PathBuf::from(std::ffi::OsString::from_vec(root));
-        path.canonicalize().is_ok_and(|path| path.starts_with(root))
+        path.canonicalize().is_ok_and(|path| path.starts_with(&self.path))
+    }
+
+    /// The path on this machine of what has this path in our own mount, whose root is the
+    /// directory that is served.
+    fn seen_path(&self, path: PathBuf) -> PathBuf {
+        match (&self.mount, path.strip_prefix("/")) {
+            (Some(_), Ok(below)) => self.path.join(below),
+            _ => path,
+        }
     }
 }
 

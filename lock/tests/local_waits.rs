@@ -139,7 +139,6 @@ impl World {
     fn unlock_all(&mut self, who: Who) {
         let effects = self.desk.unlock(&name(who), Range::ALL);
         self.hear(effects);
-        self.go_on();
     }
 
     /// Sends what no process of the client is in the way of any more.
@@ -163,6 +162,8 @@ impl World {
                 self.hear(effects);
             }
         }
+        // A downgrade lets others of the client go on too.
+        self.go_on();
     }
 
     /// Has everybody who can give up all it has, until nothing moves.
@@ -178,7 +179,7 @@ impl World {
                 continue;
             };
             let holders = self.in_the_way(who, wish);
-            assert!(!holders.is_empty(), "{who:?} waits for nobody: {wish:?}");
+            assert!(!holders.is_empty(), "{who:?} waits for nobody: {:?}", self.steps);
             // Whoever runs has given up all, so these wait too: for each other, in the end.
             assert!(holders.into_iter().all(|holder| *self.step(holder) != Step::Runs));
         }

@@ -140,7 +140,12 @@ impl Bench {
 
     pub fn free_all(&mut self, owner: usize) -> Outcome {
         let client_id = Arc::clone(&self.owners[owner].client_id);
-        self.step(Input::FreeAll { token: Token(1), client_id }).expect("answered")
+        let mut outcome = self.step(Input::FreeAll { token: Token(1), client_id });
+        // Very much goes in steps.
+        while outcome.is_none() {
+            outcome = self.step(Input::Tick);
+        }
+        outcome.expect("answered")
     }
 
     /// A number below `bound`, the same ones in every run.

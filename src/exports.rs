@@ -244,7 +244,7 @@ impl Exports {
     }
 
     /// MNT (RFC 1813 5.2.1): the handle of the directory at a path, where the caller may use the
-    /// export that holds it. For the way see [`mount_path::walk`].
+    /// export that holds it. The way there goes through symbolic links, but never out of the export.
     pub fn mount_root(&self, path: &[u8], call: &Call) -> Result<Vec<u8>, MountError> {
         // Who may not use anything here is not told what exists.
         let (export, rest) = self.table.find(path).ok_or(MountError::Acces)?;

@@ -1,16 +1,30 @@
 """the server is killed under writers: what they wrote is there, and what is open stays open"""
 
+import hashlib
 import time
 
-from harness.report import expect
+from harness.report import CheckFailed, NoAnswer, expect
 
-CRASHES = 3
+CRASHES = 10
 # Long enough for a writer to get on, short enough to fall into its writing.
 BETWEEN_S = 0.7
 FIO = (
-    "fio --name=verify --directory=. --filename=written --size=64M --rw=randwrite --bs=64k"
-    " --ioengine=psync --verify=crc32c --verify_fatal=1 --output-format=terse"
+    "fio --name=verify --directory=. --filename=written --size=256M --rw=randwrite --bs=64k"
+    " --rate=,12M --ioengine=psync --verify=crc32c --verify_fatal=1 --output-format=terse"
 )
+# Writes what it says the sum of, and has it stored in the end alone: nothing of it is stable before.
+UNSTABLE_WRITER = """
+import hashlib, os, sys, time
+file, sum = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY), hashlib.sha256()
+print("ready", flush=True)
+for piece in range(96):
+    data = os.urandom(1 << 20)
+    sum.update(data)
+    os.write(file, data)
+    time.sleep(0.05)
+os.fsync(file)
+print(sum.hexdigest(), flush=True)
+"""
 # Writes, waits for a line on its stdin, and goes on with what it has open.
 LATE_WRITER = "exec 3>>dir/open && echo early >&3 && echo ready && read word && echo late >&3"
 
@@ -20,6 +34,7 @@ def run(lab):
     with lab.serving(data="rw,no_root_squash") as server:
         at = lab.mount(guest, "data")
         writes(lab, server, guest, at)
+        unstable_writes(lab, server, guest, at)
         open_file(lab, server, guest, at)
 
 
@@ -29,6 +44,7 @@ def writes(lab, server, guest, at):
         writer = guest.open(["sh", "-c", words])
         for _ in range(CRASHES):
             time.sleep(BETWEEN_S)
+            expect_running(writer)
             server.kill()
             server.start()
         status, output = writer.finish(120)
@@ -37,6 +53,30 @@ def writes(lab, server, guest, at):
         guest.unmount(at)
         lab.mount(guest, "data")
         guest.sh(f"cd {at} && {FIO} --verify_only", timeout_s=120)
+
+
+def expect_running(writer):
+    try:
+        line = writer.read_line(0.01)
+    except NoAnswer:
+        return
+    raise CheckFailed(f"expected it to write still, it said {line!r}")
+
+
+def unstable_writes(lab, server, guest, at):
+    with lab.check("what was written and not yet committed when the server died is there, each byte"):
+        path = f"{at}/unstable"
+        writer = guest.open(["python3", "-c", UNSTABLE_WRITER, path])
+        expect("the writer", writer.read_line(20), "ready")
+        for _ in range(3):
+            time.sleep(BETWEEN_S)
+            expect_running(writer)
+            server.kill()
+            server.start()
+        told = writer.read_line(120)
+        expect("the writer's exit status", writer.finish(20), (0, ""))
+        stored = (lab.path("data") / "unstable").read_bytes()
+        expect("the sum of what is stored", hashlib.sha256(stored).hexdigest(), told)
 
 
 def open_file(lab, server, guest, at):
